@@ -1,0 +1,1 @@
+"""The science of Tweetoscope: numpy in, numpy out."""

@@ -1,0 +1,1 @@
+"""From events to windows and sizes, whole buckets at a time."""

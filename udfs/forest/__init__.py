@@ -1,0 +1,1 @@
+"""Features, training, scoring and intervals of the models that correct the Hawkes process."""

@@ -1,0 +1,1 @@
+"""The marked Hawkes process: likelihood, prior, fit, expected size, simulation."""
