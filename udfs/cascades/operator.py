@@ -1,0 +1,84 @@
+"""The collector's Spark adapter: PySpark's ``applyInPandasWithState``, its ``flatMapGroupsWithState``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql.streaming.state import GroupState, GroupStateTimeout
+
+from udfs.cascades.bucket import EVENTS, Bucket, from_ipc, one_batch
+from udfs.cascades.outcome import refused_letters, serie_values, size_values
+from udfs.cascades.rules import Rules
+from udfs.cascades.step import Step, step
+from udfs.cascades.tweets import Packer
+from udfs.letters import LETTERS
+
+#: Rows to send have a topic. Each bucket adds one row without, which counts what the micro-batch did to it.
+COUNTERS = ("ticks", "counted", "counted_late", "opened", "ended", "waiting")
+OUTPUT = "topic string, key binary, value binary, " + ", ".join(f"{name} long" for name in COUNTERS)
+_PACKED = "partition int, bucket int, latest_s double, ticks long, events binary, letters binary"
+
+
+def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: dict[str, str]) -> DataFrame:
+    """Follow every cascade of a Kafka source.
+
+    Parameters
+    ----------
+    tweets
+        Kafka records; key, value, partition and offset are used.
+    rules
+        When cascades are observed and end.
+    n_buckets
+        Buckets per Kafka partition; fixed for the life of a checkpoint.
+    topics
+        Names of the topics ``tweets``, ``cascade_series``, ``cascade_properties`` and ``dead_letters``.
+
+    """
+
+    def pack(records: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        packer = Packer(rules, n_buckets, topics["tweets"])
+        for batch in records:
+            if batch.num_rows:
+                yield from packer.pack(batch)
+        yield from packer.clocks()
+
+    def follow(
+        key: tuple[int, int], rows: Iterator[pd.DataFrame], state: GroupState
+    ) -> Iterator[pd.DataFrame]:
+        packed = pd.concat(list(rows))
+        bucket = Bucket.from_bytes(bytes(state.get[0])) if state.exists else Bucket.empty()
+        events = one_batch(EVENTS, [from_ipc(blob, EVENTS) for blob in packed["events"]])
+        outcome = step(bucket, events, float(packed["latest_s"].max()), rules)
+        state.update((outcome.bucket.to_bytes(),))
+        letters = [from_ipc(blob, LETTERS) for blob in packed["letters"]]
+        letters.append(refused_letters(outcome, topics["tweets"], key[0]))
+        waiting = outcome.bucket.pending.num_rows - bucket.pending.num_rows
+        yield _records(outcome, one_batch(LETTERS, letters), topics, int(packed["ticks"].sum()), waiting)
+
+    packed = tweets.select("key", "value", "partition", "offset").mapInArrow(pack, _PACKED)
+    return packed.groupBy("partition", "bucket").applyInPandasWithState(
+        follow, OUTPUT, "bucket binary", "append", GroupStateTimeout.NoTimeout
+    )
+
+
+def _records(
+    outcome: Step, letters: pa.RecordBatch, topics: dict[str, str], ticks: int, waiting: int
+) -> pd.DataFrame:
+    parts = [
+        (topics["cascade_series"], outcome.windows.cid, serie_values(outcome.windows)),
+        (topics["cascade_properties"], outcome.sizes.cid, size_values(outcome.sizes)),
+        (topics["dead_letters"], letters["key"], letters["value"]),
+    ]
+    frames = [
+        pd.DataFrame({"topic": topic, "key": key.to_pandas(), "value": value.to_pandas()})
+        for topic, key, value in parts
+        if len(key)
+    ]
+    counts = (ticks, outcome.counted, outcome.counted_late, outcome.opened, outcome.ended, waiting)
+    frames.append(pd.DataFrame([dict(zip(COUNTERS, counts, strict=True))]))
+    records = pd.concat(frames, ignore_index=True).reindex(columns=["topic", "key", "value", *COUNTERS])
+    records[list(COUNTERS)] = records[list(COUNTERS)].fillna(0).astype("int64")
+    return records.astype({"topic": object, "key": object, "value": object}).replace({float("nan"): None})

@@ -1,0 +1,213 @@
+"""Kafka records of the topic ``tweets`` to events, packed per bucket before the shuffle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from udfs.cascades.bucket import EVENTS, to_ipc
+from udfs.cascades.ids import buckets_of
+from udfs.cascades.rules import Rules
+from udfs.json_rows import JsonRows, Rejected, binary_parts
+from udfs.letters import letters_of_records
+from udfs.ragged import Floats
+
+#: Event times after the year 9999 are no times; one would close every window of its partition.
+MAX_EVENT_TIME_S = 253_402_300_800.0
+#: The rows between the Kafka reader and the buckets. Every bucket of a partition gets the partition's latest
+#: event time with each micro-batch that read from it, so a bucket's clock runs without events of its own.
+PACKED = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("bucket", pa.int32()),
+        ("latest_s", pa.float64()),
+        ("ticks", pa.int64()),
+        ("events", pa.binary()),
+        ("letters", pa.binary()),
+    ]
+)
+
+
+class Tweet(msgspec.Struct):
+    """The part of a tweet, retweet or tick that decides; its id is the record's key."""
+
+    type: Literal["tweet", "retweet", "tick"]
+    t: float
+    m: float | None = None
+    msg: str | None = None
+
+
+def tweet_rows(rules: Rules) -> JsonRows[Tweet]:
+    """Return how values of the topic are read."""
+    schema = pa.schema(
+        [("type", pa.string()), ("t", pa.float64()), ("m", pa.float64()), ("msg", pa.string())]
+    )
+    literals = {"type": ("tweet", "retweet", "tick")}
+    return JsonRows(Tweet, schema, ("type", "t"), literals, rules.max_value_bytes)
+
+
+@dataclass
+class Packer:
+    """Turns Arrow batches of Kafka records into rows of PACKED; keeps the running clock of each partition.
+
+    One task reads one Kafka partition, in the order of offsets.
+    """
+
+    rules: Rules
+    n_buckets: int
+    topic: str
+    _latest_s: dict[int, float] = field(default_factory=dict)
+
+    def pack(self, records: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Pack one batch with the columns key, value, partition and offset."""
+        partitions = records["partition"].to_numpy()
+        for partition in np.unique(partitions):
+            mine = records if (partitions == partition).all() else records.filter(partitions == partition)
+            yield self._pack(int(partition), mine)
+
+    def clocks(self) -> Iterator[pa.RecordBatch]:
+        """Send each bucket its partition's clock, once a micro-batch."""
+        for partition, latest_s in self._latest_s.items():
+            bucket = np.arange(self.n_buckets, dtype=np.int32)
+            empty = [b""] * self.n_buckets
+            yield _packed(partition, bucket, latest_s, [0] * self.n_buckets, empty, empty)
+
+    def _pack(self, partition: int, records: pa.RecordBatch) -> pa.RecordBatch:
+        table, places, rejected = tweet_rows(self.rules).read(records["value"])
+        keys = records["key"].take(pa.array(places))
+        is_tick = np.asarray(pc.equal(table["type"], "tick"))
+        is_retweet = np.asarray(pc.equal(table["type"], "retweet"))
+        good = _check(table, keys, places, is_tick, self.rules, rejected)
+        event_s = table["t"].to_numpy()
+        before_s = self._run_clock(partition, np.where(good, event_s, -np.inf))
+        rows = np.flatnonzero(good & ~is_tick)
+        offset = records["offset"].to_numpy()[places]
+        bucket = buckets_of(*binary_parts(keys.take(pa.array(rows))), self.n_buckets)
+        order = np.argsort(bucket, kind="stable")
+        picked = pa.array(rows[order])
+        events = pa.RecordBatch.from_arrays(
+            [
+                pa.array(offset).take(picked),
+                pa.array(before_s).take(picked),
+                pa.array(event_s).take(picked),
+                table["m"].combine_chunks().take(picked),
+                pa.array(is_retweet.astype(np.int8)).take(picked),
+                keys.take(picked),
+                _texts(table["msg"].combine_chunks().take(picked), self.rules.max_text_bytes),
+            ],
+            schema=EVENTS,
+        )
+        return self._rows(partition, bucket[order], events, int((good & is_tick).sum()), records, rejected)
+
+    def _run_clock(self, partition: int, event_s: Floats) -> Floats:
+        """Return the latest event time before each event, -inf at the micro-batch's first."""
+        start = self._latest_s.get(partition, -np.inf)
+        running = np.maximum.accumulate(np.concatenate([[start], event_s]))
+        self._latest_s[partition] = float(running[-1])
+        before: Floats = running[:-1]
+        return before
+
+    def _rows(
+        self,
+        partition: int,
+        bucket: NDArray[Any],
+        events: pa.RecordBatch,
+        ticks: int,
+        records: pa.RecordBatch,
+        rejected: Rejected,
+    ) -> pa.RecordBatch:
+        starts = np.flatnonzero(np.diff(bucket, prepend=-1))
+        stops = np.append(starts[1:], len(bucket))
+        buckets, blobs, letters = [], [], []
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+            buckets.append(int(bucket[start]))
+            blobs.append(to_ipc(events.slice(start, stop - start)))
+            letters.append(b"")
+        buckets.append(0)
+        blobs.append(b"")
+        letters.append(to_ipc(letters_of_records(records, rejected, self.topic)))
+        counts = [0] * (len(buckets) - 1) + [ticks]
+        return _packed(
+            partition, np.array(buckets, np.int32), self._latest_s[partition], counts, blobs, letters
+        )
+
+
+def _packed(
+    partition: int,
+    bucket: NDArray[Any],
+    latest_s: float,
+    ticks: list[int],
+    events: list[bytes],
+    letters: list[bytes],
+) -> pa.RecordBatch:
+    k = len(bucket)
+    columns = [np.full(k, partition, np.int32), bucket, np.full(k, latest_s), ticks, events, letters]
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column, kind.type) for column, kind in zip(columns, PACKED, strict=True)], schema=PACKED
+    )
+
+
+def _check(
+    table: pa.Table,
+    keys: pa.BinaryArray,
+    places: NDArray[Any],
+    is_tick: NDArray[Any],
+    rules: Rules,
+    rejected: Rejected,
+) -> NDArray[Any]:
+    """Tell which rows are usable; note the others with their reason."""
+    event_s = table["t"].to_numpy()
+    mark = pc.fill_null(table["m"], -1.0).to_numpy()
+    size = pc.fill_null(pc.binary_length(keys), 0).to_numpy(zero_copy_only=False)
+    rules_of_rows = [
+        ((event_s >= 0) & (event_s <= MAX_EVENT_TIME_S), "bad_field", "t is no time: negative or too large"),
+        (is_tick | (mark >= 0), "bad_field", "m is absent or negative"),
+        (is_tick | (size > 0), "bad_key", "the key, which is the cascade's id, is null or empty"),
+        (
+            is_tick | (size <= rules.max_id_bytes),
+            "bad_key",
+            f"the key is longer than {rules.max_id_bytes} bytes",
+        ),
+        (is_tick | _is_utf8(keys), "bad_key", "the key is not UTF-8"),
+    ]
+    good = np.ones(len(places), bool)
+    for holds, reason, detail in rules_of_rows:
+        for row in np.flatnonzero(good & ~holds).tolist():
+            rejected.add(int(places[row]), reason, detail)
+        good &= holds
+    return good
+
+
+def _is_utf8(keys: pa.BinaryArray) -> NDArray[Any]:
+    try:
+        keys.cast(pa.string())
+    except pa.ArrowInvalid:
+        return np.array([_decodes(key) for key in keys.to_pylist()], bool)
+    return np.ones(len(keys), bool)
+
+
+def _decodes(key: bytes | None) -> bool:
+    try:
+        (key or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _texts(texts: pa.StringArray, max_bytes: int) -> pa.StringArray:
+    """Cut texts that are too long, at a character."""
+    if (
+        pc.max(pc.binary_length(texts)).as_py() is None
+        or pc.max(pc.binary_length(texts)).as_py() <= max_bytes
+    ):
+        return texts
+    long = pc.greater(pc.binary_length(texts), max_bytes)
+    # A character of UTF-8 has 4 bytes at most.
+    return pc.if_else(long, pc.utf8_slice_codeunits(texts, 0, max_bytes // 4), texts)
