@@ -35,6 +35,8 @@ def test_leaves_equal_those_of_scikit_learn():
 
 def test_leaves_equal_those_of_scikit_learn_on_either_side_of_each_threshold():
     forest, samples = fitted(n_trees=3)
+    for tree in forest.estimators_[1:]:  # so that a row can lie exactly on a threshold
+        tree.tree_.threshold[:] = tree.tree_.threshold.astype(np.float32)
     trees = Trees.from_forest(forest, samples.X, samples.log_ratio)
     asked = trees.threshold[trees.feature >= 0]
     near = np.concatenate([asked, np.nextafter(asked, np.inf), np.nextafter(asked, -np.inf), asked + 1e-9])
