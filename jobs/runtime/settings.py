@@ -44,6 +44,7 @@ def knob(
     unit: str = "",
     low: float | None = None,
     high: float | None = None,
+    *,
     pattern: str | None = None,
 ) -> Any:
     """Declare one knob: its default, meaning, unit, inclusive range or pattern."""
@@ -128,7 +129,7 @@ class Spark(Section):
     max_join_wait_s: int = knob(
         7 * 86400, "time a prediction waits for its cascade's size", "s", 60, 365 * 86400
     )
-    repeat_delay_s: int = knob(3600, "time in which a repeated row is recognised", "s", 1, 30 * 86400)
+    watermark_delay_s: int = knob(86400, "disorder of record times that a join forgives", "s", 1, 30 * 86400)
     ui_port: int = knob(4040, "port of the Spark UI; 0 turns it off", "", 0, 65535)
 
 

@@ -12,13 +12,14 @@ from pyspark.sql.streaming.state import GroupState, GroupStateTimeout
 from udfs.cascades.bucket import EVENTS, Bucket, from_ipc, one_batch
 from udfs.cascades.outcome import refused_letters, serie_values, size_values
 from udfs.cascades.rules import Rules
-from udfs.cascades.step import Step, step
+from udfs.cascades.step import step
 from udfs.cascades.tweets import Packer
 from udfs.letters import LETTERS
+from udfs.outgoing import OUTGOING_SQL, outgoing
 
 #: Rows to send have a topic. Each bucket adds one row without, which counts what the micro-batch did to it.
 COUNTERS = ("ticks", "counted", "counted_late", "opened", "ended", "waiting")
-OUTPUT = "topic string, key binary, value binary, " + ", ".join(f"{name} long" for name in COUNTERS)
+_OUTPUT = OUTGOING_SQL + "".join(f", {name} long" for name in COUNTERS)
 _PACKED = "partition int, bucket int, latest_s double, ticks long, events binary, letters binary"
 
 
@@ -53,32 +54,19 @@ def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: di
         events = one_batch(EVENTS, [from_ipc(blob, EVENTS) for blob in packed["events"]])
         outcome = step(bucket, events, float(packed["latest_s"].max()), rules)
         state.update((outcome.bucket.to_bytes(),))
-        letters = [from_ipc(blob, LETTERS) for blob in packed["letters"]]
-        letters.append(refused_letters(outcome, topics["tweets"], key[0]))
+        refused = refused_letters(outcome, topics["tweets"], key[0])
+        letters = one_batch(LETTERS, [*(from_ipc(blob, LETTERS) for blob in packed["letters"]), refused])
+        sent = {
+            topics["cascade_series"]: (outcome.windows.cid, serie_values(outcome.windows)),
+            topics["cascade_properties"]: (outcome.sizes.cid, size_values(outcome.sizes)),
+            topics["dead_letters"]: (letters["key"], letters["value"]),
+        }
         waiting = outcome.bucket.pending.num_rows - bucket.pending.num_rows
-        yield _records(outcome, one_batch(LETTERS, letters), topics, int(packed["ticks"].sum()), waiting)
+        done = (outcome.counted, outcome.counted_late, outcome.opened, outcome.ended, waiting)
+        counts = zip(COUNTERS, (packed["ticks"].sum(), *done), strict=True)
+        yield outgoing(sent, dict(counts)).to_pandas()
 
     packed = tweets.select("key", "value", "partition", "offset").mapInArrow(pack, _PACKED)
     return packed.groupBy("partition", "bucket").applyInPandasWithState(
-        follow, OUTPUT, "bucket binary", "append", GroupStateTimeout.NoTimeout
+        follow, _OUTPUT, "bucket binary", "append", GroupStateTimeout.NoTimeout
     )
-
-
-def _records(
-    outcome: Step, letters: pa.RecordBatch, topics: dict[str, str], ticks: int, waiting: int
-) -> pd.DataFrame:
-    parts = [
-        (topics["cascade_series"], outcome.windows.cid, serie_values(outcome.windows)),
-        (topics["cascade_properties"], outcome.sizes.cid, size_values(outcome.sizes)),
-        (topics["dead_letters"], letters["key"], letters["value"]),
-    ]
-    frames = [
-        pd.DataFrame({"topic": topic, "key": key.to_pandas(), "value": value.to_pandas()})
-        for topic, key, value in parts
-        if len(key)
-    ]
-    counts = (ticks, outcome.counted, outcome.counted_late, outcome.opened, outcome.ended, waiting)
-    frames.append(pd.DataFrame([dict(zip(COUNTERS, counts, strict=True))]))
-    records = pd.concat(frames, ignore_index=True).reindex(columns=["topic", "key", "value", *COUNTERS])
-    records[list(COUNTERS)] = records[list(COUNTERS)].fillna(0).astype("int64")
-    return records.astype({"topic": object, "key": object, "value": object}).replace({float("nan"): None})

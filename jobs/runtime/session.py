@@ -1,0 +1,86 @@
+"""The Spark session of a job, and how a job's queries start, report and stop."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from jobs.runtime.jars import connector_jars
+from jobs.runtime.java import find_java
+from jobs.runtime.settings import Settings
+
+#: Used when neither spark-submit nor the settings name a master.
+LAPTOP_MASTER = "local[2]"
+#: Versions of state and of offsets kept in a checkpoint: bounds its size.
+BATCHES_KEPT = 10
+_ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+
+
+def spark_conf(settings: Settings) -> dict[str, str]:
+    """Return what every session of ours needs, whoever starts it."""
+    return {
+        "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(settings.spark.arrow_rows),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.streaming.stateStore.providerClass": _ROCKSDB,
+        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        "spark.sql.streaming.minBatchesToRetain": str(BATCHES_KEPT),
+        # A batch without data would only cost its 0.5 s: clocks and joins move with the next data.
+        "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+        "spark.sql.streaming.metricsEnabled": "true",
+        "spark.metrics.namespace": "tweetoscope",
+        # Queries of one session share the cores instead of waiting for each other's batches.
+        "spark.scheduler.mode": "FAIR",
+        "spark.ui.enabled": "true" if settings.spark.ui_port else "false",
+        "spark.ui.port": str(settings.spark.ui_port or 4040),
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.ui.retainedExecutions": "50",
+        "spark.ui.retainedJobs": "200",
+        "spark.ui.retainedStages": "200",
+    }
+
+
+@contextmanager
+def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
+    """Open a session and stop it at the end.
+
+    Under spark-submit the master, the memory and the jars are those of the command; alone, a local session
+    with the connector's jars is started.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # One thread a task: Spark runs one task a core already.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    builder = SparkSession.Builder().appName(f"tweetoscope-{name}")
+    for key, value in spark_conf(settings).items():
+        builder = builder.config(key, value)
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        builder = _alone(builder, settings)
+    elif settings.spark.master:
+        builder = builder.master(settings.spark.master)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+def _alone(builder: SparkSession.Builder, settings: Settings) -> SparkSession.Builder:
+    os.environ.setdefault("JAVA_HOME", str(Path(find_java()).parents[1]))
+    local = settings.home / "spark"
+    local.mkdir(parents=True, exist_ok=True)
+    return (
+        builder.master(settings.spark.master or LAPTOP_MASTER)
+        .config("spark.driver.memory", settings.spark.driver_memory)
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.local.dir", str(local))
+        .config("spark.sql.warehouse.dir", str(local / "warehouse"))
+        .config("spark.jars", ",".join(map(str, connector_jars(settings))))
+        .config("spark.driver.extraJavaOptions", f"-Dlog4j2.level=error -Djava.io.tmpdir={local}")
+    )

@@ -1,0 +1,225 @@
+"""Samples to models: the learner.
+
+``--follow`` refits a window after every ``learner.mini_batch`` new samples and tunes it after every
+``learner.batch``; ``--once`` tunes and refits all windows and ends, for a scheduler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
+
+from jobs.runtime.broker import connected
+from jobs.runtime.clients import client_config, producer, spark_options
+from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
+from jobs.runtime.manifest import Manifest
+from jobs.runtime.model_watch import registry_of
+from jobs.runtime.progress import Progress
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.streams import SCHEMA_VERSION, each_batch, read_topic, run_until
+from jobs.runtime.topics import MODELS, SAMPLES, ensure_topics, partition_count, topic_name
+from udfs.forest.evaluate import score
+from udfs.forest.features import FEATURES
+from udfs.forest.samples import Samples
+from udfs.forest.train import TreeOptions, train, tune
+
+log = logging.getLogger(__name__)
+
+QUERY = "train"
+#: Records read for each wanted sample: windows share a partition unevenly, and some come twice.
+READ_AHEAD = 2
+#: Predictions whose errors a manifest tells.
+SCORED_SAMPLES = 512
+_NUMBERS = ("n_obs", "n_tot", "n_tot_predicted", "n_tot_hawkes")
+_SAMPLE = (
+    "type string, cid string, T_obs long, t_root double, n_obs double, n_tot double, n_tot_predicted double, "
+    "n_tot_hawkes double, mid double, half double, "
+    f"X struct<{', '.join(f'{name}: double' for name in FEATURES)}>"
+)
+
+
+def typed_samples(records: DataFrame) -> DataFrame:
+    """Read records of ``samples``; promise one row per whole sample, no repeats, features as columns."""
+    value = F.from_json(F.col("value").cast("string"), _SAMPLE)
+    rows = records.select(value.alias("v"), "timestamp", "partition", "offset").select(
+        "timestamp", "partition", "offset", "v.*"
+    )
+    whole = F.lit(True)
+    for name in (*_NUMBERS, *(f"X.{feature}" for feature in FEATURES)):
+        whole &= F.col(name).isNotNull() & ~F.isnan(name)
+    possible = (F.col("n_obs") >= 1) & (F.col("n_tot") >= 1) & (F.col("T_obs") >= 1)
+    return (
+        rows.where((F.col("type") == "sample") & whole & possible)
+        .dropDuplicates(["cid", "T_obs", "t_root"])
+        .select("timestamp", "partition", "offset", "T_obs", *_NUMBERS, "mid", "half", "X.*")
+    )
+
+
+def newest_samples(spark: SparkSession, settings: Settings) -> DataFrame:
+    """Read the newest samples as a batch; no more than the learner can use, whatever the topic holds."""
+    topic, count = topic_name(settings, SAMPLES), partition_count(settings, SAMPLES)
+    wanted = READ_AHEAD * settings.learner.max_samples * len(settings.cascades.windows_s) // count + 1
+    consumer = Consumer({**client_config(settings), "group.id": "unused", "enable.auto.commit": False})
+    marks = [consumer.get_watermark_offsets(TopicPartition(topic, i, OFFSET_END), 15) for i in range(count)]
+    consumer.close()
+    starts = {str(i): max(low, high - wanted) for i, (low, high) in enumerate(marks)}
+    ends = {str(i): high for i, (_, high) in enumerate(marks)}
+    return (
+        spark.read.format("kafka")
+        .options(**spark_options(settings))
+        .option("subscribe", topic)
+        .option("startingOffsets", json.dumps({topic: starts}))
+        .option("endingOffsets", json.dumps({topic: ends}))
+        .load()
+    )
+
+
+def samples_of(rows: pd.DataFrame) -> Samples:
+    """Return one window's samples in time order from the columns of ``typed_samples``."""
+    rows = rows.sort_values(["timestamp", "partition", "offset"])
+    columns = {name: rows[name].to_numpy(np.float64) for name in (*_NUMBERS, "mid", "half")}
+    return Samples(
+        X=rows[list(FEATURES)].to_numpy(np.float64),
+        n_obs=columns["n_obs"],
+        popularity=columns["n_tot"],
+        n_tot_predicted=columns["n_tot_predicted"],
+        n_tot_hawkes=columns["n_tot_hawkes"],
+        mid=columns["mid"],
+        half=columns["half"],
+    )
+
+
+def refit(samples: DataFrame, settings: Settings, tuned: dict[int, TreeOptions | None]) -> list[Manifest]:
+    """Train and publish the windows named in ``tuned``, in parallel, one Spark task each.
+
+    ``tuned`` maps a window to the options of its trees; None has them tuned first. Windows with fewer than
+    ``learner.mini_batch`` samples are left alone. Returns the manifests.
+    """
+    registry, learner = registry_of(settings), settings.learner
+
+    def train_window(rows: pd.DataFrame) -> pd.DataFrame:
+        window_s = int(rows["T_obs"].iloc[0])
+        known = samples_of(rows).newest(learner.max_samples)
+        if len(known) < learner.mini_batch:
+            return pd.DataFrame({"manifest": pd.Series(dtype=str)})
+        options = tuned[window_s] or tune(known, learner.seed)
+        model = train(known, window_s, options, learner.seed)
+        scores = score(known.newest(SCORED_SAMPLES))
+        manifest = registry.publish(window_s, model, options=options, scores=scores)
+        return pd.DataFrame({"manifest": [manifest.model_dump_json()]})
+
+    wanted = samples.where(F.col("T_obs").isin(list(tuned)))
+    rows = wanted.groupBy("T_obs").applyInPandas(train_window, "manifest string").collect()
+    return [Manifest.model_validate_json(row["manifest"]) for row in rows]
+
+
+def announce(settings: Settings, manifests: Sequence[Manifest]) -> None:
+    """Tell the predictor, after the files are in place."""
+    sender = producer(settings)
+    for manifest in manifests:
+        key, value = str(manifest.window_s).encode(), manifest.model_dump_json().encode()
+        sender.produce(topic_name(settings, MODELS), value, key, headers={"schema": SCHEMA_VERSION})
+        log.info("published a model", extra=_summary(manifest))
+    sender.flush()
+
+
+def _summary(manifest: Manifest) -> dict[str, object]:
+    return {"window_s": manifest.window_s, "version": manifest.version, "samples": manifest.n_samples}
+
+
+@dataclass
+class Schedule:
+    """Which windows are due: samples seen since each was fitted and tuned."""
+
+    settings: Settings
+    since_fit: Counter[int] = field(default_factory=Counter)
+    since_tuning: Counter[int] = field(default_factory=Counter)
+    options: dict[int, TreeOptions] = field(default_factory=dict)
+
+    def add(self, counts: dict[int, int]) -> None:
+        """Count new samples."""
+        self.since_fit.update(counts)
+        self.since_tuning.update(counts)
+
+    def due(self) -> dict[int, TreeOptions | None]:
+        """Return the windows to fit with their options, None to tune, and start counting anew for them."""
+        learner, due = self.settings.learner, {}
+        for window_s in self.settings.cascades.windows_s:
+            if self.since_fit[window_s] < learner.mini_batch:
+                continue
+            tuning = self.since_tuning[window_s] >= learner.batch
+            due[window_s] = None if tuning else self.options.get(window_s, TreeOptions())
+            self.since_fit[window_s] = 0
+            if tuning:
+                self.since_tuning[window_s] = 0
+        return due
+
+    def fitted(self, manifests: Sequence[Manifest]) -> None:
+        """Remember what was tuned."""
+        self.options.update({manifest.window_s: manifest.options for manifest in manifests})
+
+
+def start(spark: SparkSession, settings: Settings, progress: Progress) -> list[StreamingQuery]:
+    """Start following the samples; what the registry has is announced again first."""
+    newest = [registry_of(settings).newest(window_s) for window_s in settings.cascades.windows_s]
+    known = [manifest for manifest in newest if manifest]
+    announce(settings, known)
+    schedule = Schedule(settings)
+    schedule.fitted(known)
+
+    def learn(records: DataFrame, _batch_id: int) -> None:
+        rows = typed_samples(records).groupBy("T_obs").count().collect()
+        schedule.add({row["T_obs"]: row["count"] for row in rows})
+        due = schedule.due()
+        if due:
+            manifests = refit(typed_samples(newest_samples(spark, settings)), settings, due)
+            schedule.fitted(manifests)
+            announce(settings, manifests)
+            progress.add(QUERY, {"models": len(manifests)})
+
+    return [each_batch(read_topic(spark, settings, SAMPLES), settings, QUERY, learn)]
+
+
+def train_once(spark: SparkSession, settings: Settings) -> list[Manifest]:
+    """Tune and refit every window that has enough samples, and announce the models."""
+    every: dict[int, TreeOptions | None] = dict.fromkeys(settings.cascades.windows_s)
+    manifests = refit(typed_samples(newest_samples(spark, settings)), settings, every)
+    announce(settings, manifests)
+    return manifests
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Learn from samples: once, or until told to stop."""
+    parser = argparse.ArgumentParser("tweetoscope train", description=main.__doc__, allow_abbrev=False)
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--once", action="store_true", help="train all windows and end")
+    mode.add_argument("--follow", action="store_true", help="train as samples come (the default)")
+    parser.add_argument("--json", action="store_true", help="with --once: print the manifests")
+    options, flags = parser.parse_known_args(argv)
+    settings = load_settings(flags, parser.prog)
+    configure_logging(settings, QUERY)
+    with connected(settings) as connection, spark_session(connection, QUERY) as spark:
+        ensure_topics(connection)
+        if not options.once:
+            return run_until(stop_on_signals(), start(spark, connection, Progress()))
+        manifests = train_once(spark, connection)
+    if options.json:
+        sys.stdout.write(json.dumps([manifest.model_dump(mode="json") for manifest in manifests]) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main, sys.argv[1:]))
