@@ -202,7 +202,7 @@ class EmbeddedBroker:
                 return
             if waited > self.settings.broker.start_timeout_s:
                 raise BrokerError(
-                    f"Kafka does not answer after {waited:.0f} s (broker.start_timeout_s); the end of its log:\n"
+                    f"no answer from Kafka after {waited:.0f} s (broker.start_timeout_s); its log ends:\n"
                     + self.files.last_lines()
                 )
             if waited - said >= PROGRESS_S:
