@@ -14,7 +14,7 @@ PYTHON ?=
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11)
 
 # Nothing is left in caches outside the project.
-UV_PIP := uv pip --no-cache --python $(BIN)/python
+UV_PIP := uv --no-cache pip
 PIP := $(BIN)/python -m pip --no-cache-dir --disable-pip-version-check
 NO_PYTHON := no Python 3.11 or newer found: install one (Debian, Ubuntu: apt-get install python3 python3-venv), \
   or name it: make setup PYTHON=/path/to/python3
@@ -60,8 +60,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	if command -v uv >/dev/null; then \
 	  echo "setup: installing Python packages into $(VENV) with uv"; \
 	  uv venv --quiet --allow-existing --python "$$python" $(VENV); \
-	  $(UV_PIP) sync --require-hashes requirements.lock; \
-	  $(UV_PIP) install --quiet --no-deps --no-build-isolation -e .; \
+	  $(UV_PIP) sync --python $(BIN)/python --require-hashes requirements.lock; \
+	  $(UV_PIP) install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .; \
 	else \
 	  "$$python" -c 'import ensurepip, venv' 2>/dev/null || { echo "setup: $(NO_VENV)" >&2; exit 3; }; \
 	  echo "setup: installing Python packages into $(VENV) with pip (pyspark is the large one)"; \
