@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -18,7 +18,6 @@ from jobs.runtime.broker import connected
 from jobs.runtime.clients import spark_options
 from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
 from jobs.runtime.model_watch import ModelWatch
-from jobs.runtime.progress import Progress
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.streams import each_batch, read_topic, run_until, with_schema_header, write_topics
@@ -31,7 +30,7 @@ from jobs.runtime.topics import (
     ensure_topics,
     topic_name,
 )
-from udfs.forest.udf import COUNTERS, correction_target, relative_error, score_cascades
+from udfs.forest.udf import correction_target, relative_error, score_cascades
 
 PREDICT, SCORE = "predict", "score"
 #: What identifies a prediction: an id may return after its cascade has ended.
@@ -126,20 +125,14 @@ def _sample() -> Column:
     )
 
 
-def start(
-    spark: SparkSession, settings: Settings, progress: Progress, models: ModelWatch
-) -> list[StreamingQuery]:
+def start(spark: SparkSession, settings: Settings, models: ModelWatch) -> list[StreamingQuery]:
     """Start both queries."""
     topics = {topic.name: topic_name(settings, topic) for topic in (ALERTS, CASCADE_PROPERTIES, DEAD_LETTERS)}
 
     def predict_batch(properties: DataFrame, _batch_id: int) -> None:
         """Score one micro-batch; every executor uses the versions chosen here."""
-        seen = Observation(PREDICT)
-        rows = score_cascades(properties, models.choice(), topics)
-        counted = rows.observe(seen, *(F.sum(name).alias(name) for name in COUNTERS))
-        records = with_schema_header(counted.where(F.col("topic").isNotNull()))
+        records = with_schema_header(score_cascades(properties, models.choice(), topics))
         records.write.format("kafka").options(**spark_options(settings)).save()
-        progress.add(PREDICT, seen.get)
 
     predict = each_batch(read_topic(spark, settings, CASCADE_PROPERTIES), settings, PREDICT, predict_batch)
     alerts = read_topic(spark, settings, ALERTS)
@@ -155,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with connected(settings) as connection, spark_session(connection, PREDICT) as spark:
         ensure_topics(connection)
         with closing(ModelWatch(connection)) as models:
-            return run_until(stop_on_signals(), start(spark, connection, Progress(), models))
+            return run_until(stop_on_signals(), start(spark, connection, models))
 
 
 if __name__ == "__main__":

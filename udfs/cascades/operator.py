@@ -54,7 +54,7 @@ def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: di
         events = one_batch(EVENTS, [from_ipc(blob, EVENTS) for blob in packed["events"]])
         outcome = step(bucket, events, float(packed["latest_s"].max()), rules)
         state.update((outcome.bucket.to_bytes(),))
-        refused = refused_letters(outcome, topics["tweets"], key[0])
+        refused = refused_letters(outcome, topics["tweets"], int(key[0]))
         letters = one_batch(LETTERS, [*(from_ipc(blob, LETTERS) for blob in packed["letters"]), refused])
         sent = {
             topics["cascade_series"]: (outcome.windows.cid, serie_values(outcome.windows)),

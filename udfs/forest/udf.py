@@ -14,15 +14,12 @@ from udfs.hawkes.size import LEAST_G1
 from udfs.letters import letters_of_records
 from udfs.outgoing import OUTGOING_SQL, outgoing
 
-#: What the scoring query counts.
-COUNTERS = ("scored",)
-
 
 def score_cascades(properties: DataFrame, models: Models, topics: dict[str, str]) -> DataFrame:
     """Predict the final size of every described cascade among Kafka records of ``cascade_properties``.
 
     ``models`` is sent to the executors; ``topics`` names ``cascade_properties``, ``alerts`` and
-    ``dead_letters``. Promises the columns of ``udfs.outgoing`` with ``COUNTERS``.
+    ``dead_letters``. Promises the columns of ``udfs.outgoing``.
     """
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -33,10 +30,10 @@ def score_cascades(properties: DataFrame, models: Models, topics: dict[str, str]
                 topics["alerts"]: alert_values(cascades, models),
                 topics["dead_letters"]: (letters["key"], letters["value"]),
             }
-            yield outgoing(sent, {"scored": len(cascades)})
+            yield outgoing(sent)
 
     records = properties.select("key", "value", "partition", "offset")
-    return records.mapInArrow(score, OUTGOING_SQL + "".join(f", {name} long" for name in COUNTERS))
+    return records.mapInArrow(score, OUTGOING_SQL)
 
 
 def relative_error(predicted: Column, popularity: Column) -> Column:
