@@ -1,0 +1,1 @@
+"""Where cascades come from: files of three known shapes, or the simulator."""
