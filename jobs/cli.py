@@ -18,8 +18,8 @@ COMMANDS = {
     "train": ("jobs.train", "samples → models"),
     "monitor": ("jobs.monitor", "stats → metrics of the errors"),
     "dashboard": ("jobs.dashboard", "alerts → metrics of the hottest posts, and a live board"),
-    "broker": ("jobs.runtime.broker", "start, stop or look at the embedded Kafka broker"),
-    "topics": ("jobs.runtime.topics", "create the topics that are missing and list all"),
+    "broker": ("jobs.runtime.broker_command", "start, stop or look at the embedded Kafka broker"),
+    "topics": ("jobs.runtime.topics_table", "create the topics that are missing and list all"),
     "settings": ("jobs.runtime.settings", "print the settings in force, secrets hidden"),
 }
 

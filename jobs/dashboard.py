@@ -112,6 +112,15 @@ class Dashboard(Collector):
                 rows = max(3, console.height - LINES_BESIDE_POSTS)
                 live.update(render(self.state(), rows), refresh=True)
 
+    @property
+    def predictions(self) -> int:
+        """Predictions read so far, repeats not counted."""
+        return self._alerts.values
+
+    def lag(self) -> int:
+        """Return how many records wait."""
+        return self._alerts.lag() + (self._stats.lag() if self._stats else 0)
+
     def state(self) -> BoardState:
         """Return what the board shows now."""
         return BoardState(
@@ -123,7 +132,7 @@ class Dashboard(Collector):
             },
             alerts=self._alerts.values,
             alerts_per_s=self._rate.look(self._alerts.values),
-            lag=self._alerts.lag() + (self._stats.lag() if self._stats else 0),
+            lag=self.lag(),
             repeats=self._alerts.repeats,
             dead_letters=sum(self._alerts.rejected.values()),
             notes=self._notes(),

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from jobs.runtime.broker import connected
-from jobs.runtime.clients import spark_options
+from jobs.runtime.clients import spark_sink_options
 from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
 from jobs.runtime.model_watch import ModelWatch
 from jobs.runtime.session import spark_session
@@ -132,7 +132,7 @@ def start(spark: SparkSession, settings: Settings, models: ModelWatch) -> list[S
     def predict_batch(properties: DataFrame, _batch_id: int) -> None:
         """Score one micro-batch; every executor uses the versions chosen here."""
         records = with_schema_header(score_cascades(properties, models.choice(), topics))
-        records.write.format("kafka").options(**spark_options(settings)).save()
+        records.write.format("kafka").options(**spark_sink_options(settings)).save()
 
     predict = each_batch(read_topic(spark, settings, CASCADE_PROPERTIES), settings, PREDICT, predict_batch)
     alerts = read_topic(spark, settings, ALERTS)

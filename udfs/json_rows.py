@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -23,6 +23,8 @@ from udfs.ragged import Ints
 #: A failing batch is halved down to this many rows, which are then read one by one.
 SMALLEST_BATCH = 64
 
+#: A whole number that an Arrow column holds: JSON sets no bound, and a larger one is a bad field.
+Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Row = TypeVar("Row", bound=msgspec.Struct)
 Bools = NDArray[np.bool_]
 

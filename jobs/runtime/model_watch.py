@@ -25,7 +25,7 @@ CATCH_UP_TIMEOUT_S = 10.0
 
 def registry_of(settings: Settings) -> Registry:
     """Return the registry of a deployment."""
-    return Registry(settings.home / "models", settings.learner.keep_versions)
+    return Registry(settings.home / "models" / settings.kafka.topic_prefix, settings.learner.keep_versions)
 
 
 @dataclass(frozen=True)

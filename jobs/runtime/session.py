@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from jobs.runtime.jars import connector_jars
+from jobs.runtime.jars import CONF, connector_jars
 from jobs.runtime.java import find_java
 from jobs.runtime.settings import Settings
 
@@ -18,6 +18,8 @@ from jobs.runtime.settings import Settings
 LAPTOP_MASTER = "local[2]"
 #: Versions of state and of offsets kept in a checkpoint: bounds its size.
 BATCHES_KEPT = 10
+#: What Spark's JVM writes of itself when we start it.
+LOG_FILE = CONF / "spark-log4j2.properties"
 _ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
 
 
@@ -34,6 +36,9 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.metricsEnabled": "true",
         "spark.metrics.namespace": "tweetoscope",
+        # The login line of SASL holds the password.
+        "spark.sql.redaction.options.regex": "(?i)url|jaas|password",
+        "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas",
         # Queries of one session share the cores instead of waiting for each other's batches.
         "spark.scheduler.mode": "FAIR",
         "spark.ui.enabled": "true" if settings.spark.ui_port else "false",
@@ -63,7 +68,6 @@ def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
     elif settings.spark.master:
         builder = builder.master(settings.spark.master)
     spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
     try:
         yield spark
     finally:
@@ -74,6 +78,7 @@ def _alone(builder: SparkSession.Builder, settings: Settings) -> SparkSession.Bu
     os.environ.setdefault("JAVA_HOME", str(Path(find_java()).parents[1]))
     local = settings.home / "spark"
     local.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     return (
         builder.master(settings.spark.master or LAPTOP_MASTER)
         .config("spark.driver.memory", settings.spark.driver_memory)
@@ -82,5 +87,7 @@ def _alone(builder: SparkSession.Builder, settings: Settings) -> SparkSession.Bu
         .config("spark.local.dir", str(local))
         .config("spark.sql.warehouse.dir", str(local / "warehouse"))
         .config("spark.jars", ",".join(map(str, connector_jars(settings))))
-        .config("spark.driver.extraJavaOptions", f"-Dlog4j2.level=error -Djava.io.tmpdir={local}")
+        .config(
+            "spark.driver.extraJavaOptions", f"-Dlog4j2.configurationFile={LOG_FILE} -Djava.io.tmpdir={local}"
+        )
     )

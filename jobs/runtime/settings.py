@@ -162,6 +162,18 @@ class Generator(Section):
     max_events_per_s: float = knob(0, "events sent in a second; 0 is no limit", "events/s", 0, 1e9)
 
 
+class Demo(Section):
+    """What ``tweetoscope demo`` replays, and how fast."""
+
+    duration_s: float = knob(100, "time the replay takes; it sets the acceleration", "s", 1, 86400)
+    cascades: int = knob(1500, "cascades to simulate", "cascades", 1, 1_000_000)
+    concurrent: int = knob(100, "simulated cascades one source emits at a time", "cascades", 1, 1_000_000)
+    start_range_s: float = knob(
+        20_000, "a simulated cascade starts within this of its turn", "s", 0, 30 * 86400
+    )
+    horizon_s: float = knob(6 * 3600, "age at which a simulated cascade is cut", "s", 60, 365 * 86400)
+
+
 class Alerts(Section):
     """Which predictions people are shown."""
 
@@ -209,6 +221,7 @@ class Settings(BaseSettings):
     hawkes: Hawkes = Hawkes()
     learner: Learner = Learner()
     generator: Generator = Generator()
+    demo: Demo = Demo()
     alerts: Alerts = Alerts()
     serving: Serving = Serving()
     logs: Logs = Logs()

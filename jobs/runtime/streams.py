@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-from jobs.runtime.clients import spark_options
+from jobs.runtime.clients import spark_options, spark_sink_options
 from jobs.runtime.settings import Settings
 from jobs.runtime.topics import Topic, topic_name
 
@@ -51,7 +51,7 @@ def write_topics(records: DataFrame, settings: Settings, name: str) -> Streaming
 
     The sink is at-least-once: after a crash rows may come twice, and their readers drop them.
     """
-    writer = with_schema_header(records).writeStream.format("kafka").options(**spark_options(settings))
+    writer = with_schema_header(records).writeStream.format("kafka").options(**spark_sink_options(settings))
     return _started(writer, settings, name)
 
 
@@ -74,7 +74,7 @@ def _started(writer: DataStreamWriter, settings: Settings, name: str) -> Streami
 
 def checkpoint_of(settings: Settings, name: str) -> str:
     """Return the folder of a query's progress and state."""
-    return str(settings.home / "checkpoints" / f"{settings.kafka.topic_prefix}{name}")
+    return str(settings.home / "checkpoints" / settings.kafka.topic_prefix / name)
 
 
 def run_until(stop: threading.Event, queries: Sequence[StreamingQuery]) -> int:
@@ -88,15 +88,20 @@ def run_until(stop: threading.Event, queries: Sequence[StreamingQuery]) -> int:
     while not stop.wait(0.5):
         if not all(query.isActive for query in queries):
             break
-    failed = [query for query in queries if query.exception() is not None]
-    for query in failed:
-        log.error("query %s failed: %s", query.name, _first_line(query))
+    failed = failures(queries)
+    for reason in failed:
+        log.error(reason)
     stop_gracefully(queries)
     return 1 if failed else 0
 
 
-def _first_line(query: StreamingQuery) -> str:
-    text = str(query.exception()).strip()
+def failures(queries: Sequence[StreamingQuery]) -> list[str]:
+    """Return a line for each query that failed, with its reason."""
+    errors = [(query.name, query.exception()) for query in queries]
+    return [f"query {name} failed: {_reason(str(error))}" for name, error in errors if error is not None]
+
+
+def _reason(text: str) -> str:
     causes = [line.strip() for line in text.splitlines() if "Error" in line or "Exception" in line]
     return (causes or text.splitlines() or ["no reason given"])[-1]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql.streaming.state import GroupState, GroupStateTimeout
 
+from udfs.cascades.advance import LATE, ORPHAN, REPEATED_ROOT
 from udfs.cascades.bucket import EVENTS, Bucket, from_ipc, one_batch
 from udfs.cascades.outcome import refused_letters, serie_values, size_values
 from udfs.cascades.rules import Rules
@@ -18,7 +20,8 @@ from udfs.letters import LETTERS
 from udfs.outgoing import OUTGOING_SQL, outgoing
 
 #: Rows to send have a topic. Each bucket adds one row without, which counts what the micro-batch did to it.
-COUNTERS = ("ticks", "counted", "counted_late", "opened", "ended", "waiting")
+REFUSALS = ("orphans", "late", "repeated_roots", "malformed")
+COUNTERS = ("ticks", "counted", "counted_late", *REFUSALS, "opened", "ended", "waiting")
 _OUTPUT = OUTGOING_SQL + "".join(f", {name} long" for name in COUNTERS)
 _PACKED = "partition int, bucket int, latest_s double, ticks long, events binary, letters binary"
 
@@ -55,16 +58,28 @@ def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: di
         outcome = step(bucket, events, float(packed["latest_s"].max()), rules)
         state.update((outcome.bucket.to_bytes(),))
         refused = refused_letters(outcome, topics["tweets"], int(key[0]))
-        letters = one_batch(LETTERS, [*(from_ipc(blob, LETTERS) for blob in packed["letters"]), refused])
+        malformed = one_batch(LETTERS, [from_ipc(blob, LETTERS) for blob in packed["letters"]])
+        letters = one_batch(LETTERS, [malformed, refused])
         sent = {
             topics["cascade_series"]: (outcome.windows.cid, serie_values(outcome.windows)),
             topics["cascade_properties"]: (outcome.sizes.cid, size_values(outcome.sizes)),
             topics["dead_letters"]: (letters["key"], letters["value"]),
         }
         waiting = outcome.bucket.pending.num_rows - bucket.pending.num_rows
-        done = (outcome.counted, outcome.counted_late, outcome.opened, outcome.ended, waiting)
-        counts = zip(COUNTERS, (packed["ticks"].sum(), *done), strict=True)
-        yield outgoing(sent, dict(counts)).to_pandas()
+        verdicts = np.bincount(outcome.refused_as, minlength=REPEATED_ROOT + 1)
+        counts = {
+            "ticks": packed["ticks"].sum(),
+            "counted": outcome.counted,
+            "counted_late": outcome.counted_late,
+            "orphans": verdicts[ORPHAN],
+            "late": verdicts[LATE],
+            "repeated_roots": verdicts[REPEATED_ROOT],
+            "malformed": malformed.num_rows,
+            "opened": outcome.opened,
+            "ended": outcome.ended,
+            "waiting": waiting,
+        }
+        yield outgoing(sent, counts).to_pandas()
 
     packed = tweets.select("key", "value", "partition", "offset").mapInArrow(pack, _PACKED)
     return packed.groupBy("partition", "bucket").applyInPandasWithState(

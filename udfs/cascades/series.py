@@ -8,10 +8,13 @@ from typing import Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from udfs.json_rows import Bools, JsonRows, Rejected
+from udfs.json_rows import Bools, Int64, JsonRows, Rejected
 from udfs.ragged import Floats, Ints, Ragged
 
+#: The bounds that the settings set to what the collector sends.
+MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_WINDOW_S = 512, 65_536, 30 * 86_400
 _SCHEMA = pa.schema(
     [
         ("type", pa.string()),
@@ -31,7 +34,7 @@ class _Serie(msgspec.Struct):
     T_obs: float
     tweets: list[tuple[float, float]]
     t_root: float = 0.0
-    n_obs: int | None = None
+    n_obs: Int64 | None = None
     msg: str | None = None
 
 
@@ -61,6 +64,10 @@ def read_series(values: pa.BinaryArray, max_bytes: int) -> tuple[Series, Rejecte
     for row in np.flatnonzero(~good).tolist():
         detail = "tweets must be pairs [dt, m], dt rising from 0 to below T_obs, m not negative"
         rejected.add(int(places[row]), "bad_field", detail)
+    named = names_are_sound(table)
+    for row in np.flatnonzero(good & ~named).tolist():
+        rejected.add(int(places[row]), "bad_field", "cid, msg or T_obs is out of its range")
+    good &= named
     columns = {name: column.filter(pa.array(good)) for name, column in columns.items()}
     tweets = columns["tweets"]
     offsets = tweets.offsets.to_numpy().astype(np.int64)
@@ -76,6 +83,19 @@ def read_series(values: pa.BinaryArray, max_bytes: int) -> tuple[Series, Rejecte
         history,
     )
     return series, rejected
+
+
+def names_are_sound(table: pa.Table) -> Bools:
+    """Tell which rows have an id, a text and a window that the collector can have sent.
+
+    What is built of them is sent on: an id without bound would make a record that Kafka refuses, and a window
+    of no whole second has no model.
+    """
+    id_bytes = pc.binary_length(table["cid"]).to_numpy()
+    text_bytes = pc.fill_null(pc.binary_length(table["msg"]), 0).to_numpy()
+    window_s = table["T_obs"].to_numpy()
+    sound: Bools = (id_bytes >= 1) & (id_bytes <= MAX_ID_BYTES) & (text_bytes <= MAX_TEXT_BYTES)
+    return sound & (window_s >= 1) & (window_s <= MAX_WINDOW_S) & (window_s == np.floor(window_s))
 
 
 def _pairs_are_sound(tweets: pa.ListArray, window_s: Floats) -> Bools:
@@ -104,7 +124,7 @@ def _each_alone(tweets: pa.ListArray, window_s: Floats) -> Bools:
     good = np.zeros(len(tweets), bool)
     for row in range(len(tweets)):
         pairs = tweets[row].as_py()
-        if pairs and all(len(pair) == 2 and None not in pair for pair in pairs):
+        if pairs and all(pair and len(pair) == 2 and None not in pair for pair in pairs):
             one = pa.array([pairs], tweets.type)
             good[row] = _pairs_are_sound(one, window_s[row : row + 1])[0]
     return good

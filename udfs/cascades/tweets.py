@@ -124,7 +124,7 @@ class Packer:
         rejected: Rejected,
     ) -> pa.RecordBatch:
         starts = np.flatnonzero(np.diff(bucket, prepend=-1))
-        stops = np.append(starts[1:], len(bucket))
+        stops = np.append(starts, len(bucket))[1:]
         buckets, blobs, letters = [], [], []
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
             buckets.append(int(bucket[start]))

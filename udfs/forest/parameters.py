@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from udfs.cascades.series import Series
+from udfs.cascades.series import Series, names_are_sound
 from udfs.forest.features import FEATURES
 from udfs.hawkes.fit import STATUSES, Fits
-from udfs.json_rows import JsonRows, Rejected, concat_text, json_numbers, json_strings
+from udfs.json_rows import Int64, JsonRows, Rejected, concat_text, json_numbers, json_strings
 from udfs.ragged import Floats, Ints
 
 #: A value has 22 numbers and an id; the text is bounded by the collector. No honest one is longer.
@@ -44,12 +44,12 @@ class _Property(msgspec.Struct):
     T_obs: float
     t_root: float = 0.0
     msg: str | None = None
-    n_obs: int | None = None
+    n_obs: Int64 | None = None
     n_supp: float | None = None
     n_star: float | None = None
     G1: float | None = None
     X: dict[str, float] | None = None
-    n_tot: int | None = None
+    n_tot: Int64 | None = None
     t_end: float | None = None
 
 
@@ -113,6 +113,8 @@ def read_parameters(values: pa.BinaryArray) -> tuple[Parameters, Rejected]:
         whole_size = (numbers["n_tot"] >= 1) & np.isfinite(numbers["t_end"])
         whole = (numbers["n_obs"] >= 1) & (numbers["n_supp"] >= 0) & (numbers["n_star"] < 1)
         whole &= (numbers["G1"] >= 0) & np.isfinite(X).all(axis=1)
+    named = names_are_sound(table)
+    whole, whole_size = whole & named, whole_size & named
     for row in np.flatnonzero(np.where(is_size, ~whole_size, ~whole)).tolist():
         rejected.add(int(places[row]), "bad_field", "a field of its type is absent, null or out of its range")
     wanted = whole & ~is_size

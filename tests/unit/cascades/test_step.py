@@ -181,3 +181,9 @@ def test_an_id_may_return_after_its_cascade_has_ended():
     found = collect(cut(log, [2, 3]), SMALL)
     assert found.sizes["a", 6, 0] == (3, 2.0)
     assert found.sizes["a", 6, 50] == (4, 53.0)
+
+
+def test_a_micro_batch_of_ticks_alone_moves_the_clock():
+    log = log_of(("a", "tweet", 0), ("a", "retweet", 1), ("a", "retweet", 2), (None, "tick", 99))
+    found = collect([records(log[:3]), records(log[3:])], SMALL)
+    assert found.sizes["a", 6, 0] == (3, 2.0)
