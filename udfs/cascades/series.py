@@ -94,8 +94,9 @@ def names_are_sound(table: pa.Table) -> Bools:
     id_bytes = pc.binary_length(table["cid"]).to_numpy()
     text_bytes = pc.fill_null(pc.binary_length(table["msg"]), 0).to_numpy()
     window_s = table["T_obs"].to_numpy()
-    sound: Bools = (id_bytes >= 1) & (id_bytes <= MAX_ID_BYTES) & (text_bytes <= MAX_TEXT_BYTES)
-    return sound & (window_s >= 1) & (window_s <= MAX_WINDOW_S) & (window_s == np.floor(window_s))
+    named = (id_bytes >= 1) & (id_bytes <= MAX_ID_BYTES) & (text_bytes <= MAX_TEXT_BYTES)
+    watched = (window_s >= 1) & (window_s <= MAX_WINDOW_S) & (window_s == np.floor(window_s))
+    return np.asarray(named & watched, bool)
 
 
 def _pairs_are_sound(tweets: pa.ListArray, window_s: Floats) -> Bools:
