@@ -202,12 +202,9 @@ def _decodes(key: bytes | None) -> bool:
 
 
 def _texts(texts: pa.StringArray, max_bytes: int) -> pa.StringArray:
-    """Cut texts that are too long, at a character."""
-    if (
-        pc.max(pc.binary_length(texts)).as_py() is None
-        or pc.max(pc.binary_length(texts)).as_py() <= max_bytes
-    ):
+    """Cut texts that are too long, before the character that passes the bound; they are few."""
+    long = pc.fill_null(pc.greater(pc.binary_length(texts), max_bytes), False)
+    if not pc.any(long).as_py():
         return texts
-    long = pc.greater(pc.binary_length(texts), max_bytes)
-    # A character of UTF-8 has 4 bytes at most.
-    return pc.if_else(long, pc.utf8_slice_codeunits(texts, 0, max_bytes // 4), texts)
+    cut = [text.encode()[:max_bytes].decode(errors="ignore") for text in texts.filter(long).to_pylist()]
+    return pc.replace_with_mask(texts, long, pa.array(cut, pa.string()))
