@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 JARS := .tweetoscope/jars/.fetched
+KERNELS := .tweetoscope/.compiled
 #: Flags passed on, as in `make demo ARGS="--data FILE --json"` or `make test ARGS="-k broker"`.
 ARGS ?=
 #: A Python to make .venv from; the first of these that is new enough when not given.
@@ -23,7 +24,7 @@ NO_VENV := this Python cannot make virtual environments: install what it lacks \
 
 .PHONY: setup demo test lint bench clean help
 
-setup: $(INSTALLED) $(JARS) ## install Python packages and jars (about 3 minutes the first time)
+setup: $(INSTALLED) $(JARS) $(KERNELS) ## install packages and jars, compile (about 3 minutes the first time)
 
 demo: setup ## run the whole loop on a local Kafka broker; flags in ARGS
 	@$(BIN)/tweetoscope demo $(ARGS)
@@ -74,3 +75,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 $(JARS): conf/ivy.xml conf/jars.sha256 | $(INSTALLED)
 	@$(BIN)/python -m jobs.runtime.jars --home .tweetoscope
 	@touch $@
+
+$(KERNELS): $(wildcard udfs/*.py udfs/*/*.py) | $(INSTALLED)
+	@$(BIN)/python -m jobs.runtime.warm_up
+	@mkdir -p $(@D) && touch $@

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -14,6 +16,7 @@ from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.streams import read_topic, run_until, write_topics
+from jobs.runtime.ticker import Ticker
 from jobs.runtime.topics import (
     CASCADE_PROPERTIES,
     CASCADE_SERIES,
@@ -66,13 +69,31 @@ def start(spark: SparkSession, settings: Settings) -> list[StreamingQuery]:
     return [write_topics(collected(tweets, settings), settings, QUERY)]
 
 
+@contextmanager
+def idle_partitions_ticked(settings: Settings, stop: threading.Event) -> Iterator[None]:
+    """Let idle partitions follow the wall clock, where event time is the wall clock."""
+    if settings.cascades.event_time != "wall_clock":
+        yield
+        return
+    with closing(Ticker(settings)) as ticker:
+        thread = threading.Thread(target=ticker.run, args=(stop,), name="ticker", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Collect cascades until told to stop."""
     settings = load_settings(argv, "tweetoscope collect")
     configure_logging(settings, QUERY)
     with connected(settings) as connection, spark_session(connection, QUERY) as spark:
         ensure_topics(connection)
-        return run_until(stop_on_signals(), start(spark, connection))
+        stop = stop_on_signals()
+        with idle_partitions_ticked(connection, stop):
+            return run_until(stop, start(spark, connection))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from jobs.runtime.topics import (
     ensure_topics,
     topic_name,
 )
+from udfs.cascades.series import MAX_WINDOW_S
 from udfs.forest.udf import correction_target, relative_error, score_cascades
 
 PREDICT, SCORE = "predict", "score"
@@ -80,7 +81,9 @@ def scored(alerts: DataFrame, properties: DataFrame, settings: Settings) -> Data
 
 def _typed(records: DataFrame, kind: str, schema: str) -> DataFrame:
     parsed = records.select(F.from_json(F.col("value").cast("string"), schema).alias("v"), "timestamp")
-    whole = F.col("cid").isNotNull() & F.col("T_obs").isNotNull() & F.col("n_tot").isNotNull()
+    whole = (F.col("cid") != "") & F.col("T_obs").between(1, MAX_WINDOW_S)
+    # A prediction or a size below 1 cannot be; NaN, which Spark holds to be the largest number, fails too.
+    whole &= (F.col("n_tot") >= 1) & (F.col("n_tot") < float("inf"))
     rows = parsed.select("v.*", F.col("timestamp").alias("at"))
     return rows.where((F.col("type") == kind) & whole).drop("type")
 

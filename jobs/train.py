@@ -59,7 +59,8 @@ def typed_samples(records: DataFrame) -> DataFrame:
     )
     whole = F.lit(True)
     for name in (*_NUMBERS, *(f"X.{feature}" for feature in FEATURES)):
-        whole &= F.col(name).isNotNull() & ~F.isnan(name)
+        # NaN, which Spark holds to be larger than any number, and infinity fail the second test.
+        whole &= F.col(name).isNotNull() & (F.abs(name) < float("inf"))
     possible = (F.col("n_obs") >= 1) & (F.col("n_tot") >= 1) & (F.col("T_obs") >= 1)
     return (
         rows.where((F.col("type") == "sample") & whole & possible)
