@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 from pyspark.sql import DataFrame, SparkSession
@@ -30,11 +29,11 @@ from jobs.runtime.progress import Progress
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.streams import SCHEMA_VERSION, each_batch, read_topic, run_until
-from jobs.runtime.topics import MODELS, SAMPLES, ensure_topics, partition_count, topic_name
+from jobs.runtime.topics import DEAD_LETTERS, MODELS, SAMPLES, ensure_topics, partition_count, topic_name
 from udfs.forest.evaluate import score
-from udfs.forest.features import FEATURES
-from udfs.forest.samples import Samples
+from udfs.forest.learned import samples_of
 from udfs.forest.train import TreeOptions, train, tune
+from udfs.forest.udf import judged_samples, typed_samples
 
 log = logging.getLogger(__name__)
 
@@ -43,30 +42,6 @@ QUERY = "train"
 READ_AHEAD = 2
 #: Predictions whose errors a manifest tells.
 SCORED_SAMPLES = 512
-_NUMBERS = ("n_obs", "n_tot", "n_tot_predicted", "n_tot_hawkes")
-_SAMPLE = (
-    "type string, cid string, T_obs long, t_root double, n_obs double, n_tot double, n_tot_predicted double, "
-    "n_tot_hawkes double, mid double, half double, "
-    f"X struct<{', '.join(f'{name}: double' for name in FEATURES)}>"
-)
-
-
-def typed_samples(records: DataFrame) -> DataFrame:
-    """Read records of ``samples``; promise one row per whole sample, no repeats, features as columns."""
-    value = F.from_json(F.col("value").cast("string"), _SAMPLE)
-    rows = records.select(value.alias("v"), "timestamp", "partition", "offset").select(
-        "timestamp", "partition", "offset", "v.*"
-    )
-    whole = F.lit(True)
-    for name in (*_NUMBERS, *(f"X.{feature}" for feature in FEATURES)):
-        # NaN, which Spark holds to be larger than any number, and infinity fail the second test.
-        whole &= F.col(name).isNotNull() & (F.abs(name) < float("inf"))
-    possible = (F.col("n_obs") >= 1) & (F.col("n_tot") >= 1) & (F.col("T_obs") >= 1)
-    return (
-        rows.where((F.col("type") == "sample") & whole & possible)
-        .dropDuplicates(["cid", "T_obs", "t_root"])
-        .select("timestamp", "partition", "offset", "T_obs", *_NUMBERS, "mid", "half", "X.*")
-    )
 
 
 def newest_samples(spark: SparkSession, settings: Settings) -> DataFrame:
@@ -88,21 +63,6 @@ def newest_samples(spark: SparkSession, settings: Settings) -> DataFrame:
     )
 
 
-def samples_of(rows: pd.DataFrame) -> Samples:
-    """Return one window's samples in time order from the columns of ``typed_samples``."""
-    rows = rows.sort_values(["timestamp", "partition", "offset"])
-    columns = {name: rows[name].to_numpy(np.float64) for name in (*_NUMBERS, "mid", "half")}
-    return Samples(
-        X=rows[list(FEATURES)].to_numpy(np.float64),
-        n_obs=columns["n_obs"],
-        popularity=columns["n_tot"],
-        n_tot_predicted=columns["n_tot_predicted"],
-        n_tot_hawkes=columns["n_tot_hawkes"],
-        mid=columns["mid"],
-        half=columns["half"],
-    )
-
-
 def refit(samples: DataFrame, settings: Settings, tuned: dict[int, TreeOptions | None]) -> list[Manifest]:
     """Train and publish the windows named in ``tuned``, in parallel, one Spark task each.
 
@@ -113,7 +73,8 @@ def refit(samples: DataFrame, settings: Settings, tuned: dict[int, TreeOptions |
 
     def train_window(rows: pd.DataFrame) -> pd.DataFrame:
         window_s = int(rows["T_obs"].iloc[0])
-        known = samples_of(rows).newest(learner.max_samples)
+        in_time = rows.sort_values(["timestamp", "partition", "offset"])
+        known = samples_of(in_time).newest(learner.max_samples)
         if len(known) < learner.mini_batch:
             return pd.DataFrame({"manifest": pd.Series(dtype=str)})
         options = tuned[window_s] or tune(known, learner.seed)
@@ -122,7 +83,7 @@ def refit(samples: DataFrame, settings: Settings, tuned: dict[int, TreeOptions |
         manifest = registry.publish(window_s, model, options=options, scores=scores)
         return pd.DataFrame({"manifest": [manifest.model_dump_json()]})
 
-    wanted = samples.where(F.col("T_obs").isin(list(tuned)))
+    wanted = samples.where(F.col("T_obs").isin([float(window_s) for window_s in tuned]))
     rows = wanted.groupBy("T_obs").applyInPandas(train_window, "manifest string").collect()
     return [Manifest.model_validate_json(row["manifest"]) for row in rows]
 
@@ -134,6 +95,16 @@ def announce(settings: Settings, manifests: Sequence[Manifest]) -> None:
         key, value = str(manifest.window_s).encode(), manifest.model_dump_json().encode()
         sender.produce(topic_name(settings, MODELS), value, key, headers={"schema": SCHEMA_VERSION})
         log.info("published a model", extra=_summary(manifest))
+    sender.flush()
+
+
+def send_letters(settings: Settings, letters: Sequence[tuple[bytes | None, bytes]]) -> None:
+    """Send dead letters, if there are any, before the micro-batch that found them is done."""
+    if not letters:
+        return
+    sender = producer(settings)
+    for key, value in letters:
+        sender.produce(topic_name(settings, DEAD_LETTERS), value, key, headers={"schema": SCHEMA_VERSION})
     sender.flush()
 
 
@@ -182,8 +153,11 @@ def start(spark: SparkSession, settings: Settings, progress: Progress) -> list[S
     schedule.fitted(known)
 
     def learn(records: DataFrame, _batch_id: int) -> None:
-        rows = typed_samples(records).groupBy("T_obs").count().collect()
-        schedule.add({row["T_obs"]: row["count"] for row in rows})
+        rows = judged_samples(records, topic_name(settings, SAMPLES)).collect()
+        send_letters(settings, [(row["key"], row["value"]) for row in rows if row["value"] is not None])
+        for row in rows:
+            if row["T_obs"] is not None:
+                schedule.add({int(row["T_obs"]): row["count"]})
         due = schedule.due()
         if due:
             manifests = refit(typed_samples(newest_samples(spark, settings)), settings, due)

@@ -31,6 +31,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.streaming.stateStore.providerClass": _ROCKSDB,
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        # One store for a join's four tables instead of four: a fourth of the commits.
+        "spark.sql.streaming.join.stateFormatVersion": "3",
         "spark.sql.streaming.minBatchesToRetain": str(BATCHES_KEPT),
         # A batch without data would only cost its 0.5 s: clocks and joins move with the next data.
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",

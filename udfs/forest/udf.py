@@ -9,6 +9,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from udfs.forest.alerts import Models, alert_values
+from udfs.forest.features import FEATURES
+from udfs.forest.learned import COLUMNS, read_samples
 from udfs.forest.parameters import read_parameters
 from udfs.hawkes.size import LEAST_G1
 from udfs.letters import letters_of_records
@@ -34,6 +36,49 @@ def score_cascades(properties: DataFrame, models: Models, topics: dict[str, str]
 
     records = properties.select("key", "value", "partition", "offset")
     return records.mapInArrow(score, OUTGOING_SQL)
+
+
+def typed_samples(samples: DataFrame) -> DataFrame:
+    """Read Kafka records of ``samples``; promise the sound ones, repeats dropped, their place and features.
+
+    Columns: partition, offset, timestamp, those of ``learned.COLUMNS`` and one per feature.
+    """
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for records in batches:
+            sound, places, _ = read_samples(records["value"])
+            kept = [records[name].take(places) for name in place]
+            yield pa.RecordBatch.from_arrays([*kept, *sound.columns], names=[*place, *sound.schema.names])
+
+    place = ("partition", "offset", "timestamp")
+    numbers = ", ".join(f"{name} double" for name in (*COLUMNS[1:], *FEATURES))
+    schema = f"partition int, offset long, timestamp timestamp, cid string, {numbers}"
+    return samples.select("value", *place).mapInArrow(read, schema).dropDuplicates(["cid", "T_obs", "t_root"])
+
+
+def judged_samples(samples: DataFrame, topic: str) -> DataFrame:
+    """Count the sound samples of each window among records of ``topic``; write letters for the rest.
+
+    Promises ``T_obs`` and ``count`` of a window, or ``key`` and ``value`` of a letter.
+    """
+
+    def judge(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for records in batches:
+            sound, _, rejected = read_samples(records["value"])
+            letters = letters_of_records(records, rejected, topic)
+            counts = pa.table([sound["T_obs"]], ["T_obs"]).group_by("T_obs").aggregate([([], "count_all")])
+            n, m = counts.num_rows, letters.num_rows
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "T_obs": pa.concat_arrays([*counts["T_obs"].chunks, pa.nulls(m, pa.float64())]),
+                    "count": pa.concat_arrays([*counts["count_all"].chunks, pa.nulls(m, pa.int64())]),
+                    "key": pa.concat_arrays([pa.nulls(n, pa.binary()), letters["key"]]),
+                    "value": pa.concat_arrays([pa.nulls(n, pa.binary()), letters["value"]]),
+                }
+            )
+
+    records = samples.select("key", "value", "partition", "offset")
+    return records.mapInArrow(judge, "T_obs double, count long, key binary, value binary")
 
 
 def relative_error(predicted: Column, popularity: Column) -> Column:
