@@ -98,6 +98,8 @@ def producer(settings: Settings, **extra: object) -> Producer:
         # librdkafka's default hashes keys by CRC32: the same cascade would lie in two partitions.
         "partitioner": "murmur2_random",
         "message.max.bytes": largest_message_bytes(settings),
+        # Errors only: its warnings are of what it tries again, and what is lost comes as a delivery report.
+        "log_level": 3,
     }
     return Producer(config | extra)
 
