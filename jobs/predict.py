@@ -42,7 +42,7 @@ _ALERT = (
     "n_tot_hawkes double, n_obs long, mid double, half double, n_star double, G1 double, "
     "model_version string, X map<string, double>"
 )
-_SIZE = "type string, cid string, T_obs double, t_root double, n_tot long"
+_SIZE = "type string, cid string, T_obs double, t_root double, n_tot long, t_end double"
 
 
 def scored(alerts: DataFrame, properties: DataFrame, settings: Settings) -> DataFrame:
@@ -61,6 +61,7 @@ def scored(alerts: DataFrame, properties: DataFrame, settings: Settings) -> Data
     )
     known = (
         _typed(properties, "size", _SIZE)
+        .where(F.col("t_end").isNotNull())
         .select(*IDENTITY, F.col("n_tot").alias("popularity"), F.col("at").alias("sized_at"))
         .withWatermark("sized_at", delay)
     )
