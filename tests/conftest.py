@@ -1,6 +1,7 @@
-"""What tests share: settings with a home of their own, and one embedded broker for all that need Kafka."""
+"""What tests share: settings with a home of their own, one embedded broker and one Spark session."""
 
 import os
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from jobs.runtime.broker import EmbeddedBroker
 from jobs.runtime.jars import KINDS, ensure_jars
+from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings
 from jobs.runtime.topics import delete_topics, ensure_topics
 
@@ -16,10 +18,13 @@ _prefixes = count(1)
 
 
 def pytest_collection_modifyitems(items):
-    """Mark every test that uses the shared broker."""
+    """Mark every test that uses the shared broker or the shared Spark session."""
     for item in items:
-        if "broker_settings" in getattr(item, "fixturenames", ()):
+        used = getattr(item, "fixturenames", ())
+        if "broker_settings" in used:
             item.add_marker("kafka")
+        if "spark" in used:
+            item.add_marker("spark")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,14 +62,35 @@ def broker_settings(tmp_path_factory):
     broker.stop()
 
 
-@pytest.fixture
-def kafka_settings(broker_settings, tmp_path):
-    """Settings with a topic prefix, topics and a home of this test's own."""
+@contextmanager
+def own_topics(broker_settings, home):
+    """Give settings with a topic prefix, topics and a home that no other test has."""
     kafka = broker_settings.kafka.model_copy(update={"topic_prefix": f"test{next(_prefixes)}."})
-    home = tmp_path / "home"
     home.mkdir(exist_ok=True)
     (home / "jars").symlink_to(broker_settings.home / "jars", target_is_directory=True)
     own = broker_settings.model_copy(update={"kafka": kafka, "home": home})
     ensure_topics(own)
     yield own
     delete_topics(own)
+
+
+@pytest.fixture
+def kafka_settings(broker_settings, tmp_path):
+    """Settings with a topic prefix, topics and a home of this test's own."""
+    with own_topics(broker_settings, tmp_path / "home") as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def module_kafka_settings(broker_settings, tmp_path_factory):
+    """The same, shared by the tests of a module that look at one run."""
+    with own_topics(broker_settings, tmp_path_factory.mktemp("module") / "home") as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """The Spark session of all tests that need one: starting it takes 6 s."""
+    settings = Settings(home=home_with_jars(tmp_path_factory.mktemp("spark") / "home"), spark={"ui_port": 0})
+    with spark_session(settings, "tests") as session:
+        yield session
