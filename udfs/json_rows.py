@@ -150,12 +150,12 @@ def _is_one_line_object(values: pa.BinaryArray, sizes: Ints) -> Bools:
     """Tell which values start with a brace, end with one and hold no line break."""
     offsets, data = binary_parts(values)
     simple = sizes >= 2
+    data, offsets = data[offsets[0] : offsets[-1]], offsets - offsets[0]
     if len(data) == 0:
         return np.zeros(len(values), bool)
     simple &= data[np.minimum(offsets[:-1], len(data) - 1)] == ord("{")
     simple &= data[np.maximum(offsets[1:], 1) - 1] == ord("}")
     breaks = np.flatnonzero((data == ord("\n")) | (data == ord("\r")))
-    breaks = breaks[(breaks >= offsets[0]) & (breaks < offsets[-1])]
     simple[np.searchsorted(offsets, breaks, side="right") - 1] = False
     return simple
 
