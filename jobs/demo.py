@@ -9,10 +9,12 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
 
@@ -32,7 +34,7 @@ from jobs.runtime.lifecycle import (
 from jobs.runtime.model_watch import ModelWatch, registry_of
 from jobs.runtime.progress import Progress
 from jobs.runtime.schedule import plan
-from jobs.runtime.session import spark_session
+from jobs.runtime.session import spark_session, warm_workers
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.sources.cascades import Cascades, SourceError
 from jobs.runtime.streams import failures, stop_gracefully
@@ -72,11 +74,9 @@ class Demo:
         rows = "  ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
         return [f"{time.monotonic() - self.started_s:.0f} s  {self._phase}  {rows}"]
 
-    def run(self, stop_of: Callable[[], threading.Event]) -> Summary:
+    def run(self, spark: SparkSession, stop: threading.Event) -> Summary:
         """Run everything until the replay is done and flushed, or until told to stop."""
         with ExitStack() as opened:
-            spark = opened.enter_context(spark_session(self.settings, "demo"))
-            stop = stop_of()
             spark.streams.addListener(self.progress)
             models = opened.enter_context(closing(ModelWatch(self.settings)))
             monitor = opened.enter_context(closing(Monitor(self.settings)))
@@ -196,6 +196,10 @@ def demo_settings(settings: Settings, data: Sequence[Path]) -> Settings:
         update={
             "kafka": settings.kafka.model_copy(update={"topic_prefix": prefix}),
             "generator": settings.generator.model_copy(update={} if data else made),
+            # In so short a run Java's second compiler costs more than its code gains.
+            "spark": settings.spark.model_copy(
+                update={"java_options": f"{settings.spark.java_options} -XX:TieredStopAtLevel=1"}
+            ),
         }
     )
 
@@ -224,6 +228,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _run(demo: Demo) -> Summary:
+    """Start Kafka and Spark side by side, run, and leave no topic behind."""
+    given = demo.settings.kafka.bootstrap_servers
+    demo.say(f"starting Spark{'' if given else ' and Kafka'}")
+    with ExitStack() as kafka, ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(kafka.enter_context, connected(demo.settings))
+        with spark_session(demo.settings, "demo") as spark:
+            warm_workers(spark)
+            demo.settings = starting.result()
+            stop = stop_on_signals()
+            demo.say(f"Kafka at {demo.settings.kafka.bootstrap_servers}; creating topics")
+            ensure_topics(demo.settings)
+            try:
+                return demo.run(spark, stop)
+            finally:
+                delete_topics(demo.settings)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; 0 when every event is accounted for, 1 when not, 130 when interrupted."""
     flags, rest = _parser().parse_known_args(list(argv or []))
@@ -242,14 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_SETTINGS
     clear_earlier(settings)
     demo = Demo(paced(settings, cascades), cascades, Console(stderr=flags.json))
-    demo.say("starting Kafka" if not settings.kafka.bootstrap_servers else "using the given Kafka")
-    with connected(demo.settings) as demo.settings:
-        demo.say(f"Kafka at {demo.settings.kafka.bootstrap_servers}; creating topics, starting Spark")
-        ensure_topics(demo.settings)
-        try:
-            summary = demo.run(stop_on_signals)
-        finally:
-            delete_topics(demo.settings)
+    summary = _run(demo)
     if flags.json:
         sys.stdout.write(json.dumps(summary.to_dict()) + "\n")
     else:

@@ -41,6 +41,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         # The login line of SASL holds the password.
         "spark.sql.redaction.options.regex": "(?i)url|jaas|password",
         "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas",
+        "spark.python.daemon.module": "jobs.runtime.worker_daemon",
         # Queries of one session share the cores instead of waiting for each other's batches.
         "spark.scheduler.mode": "FAIR",
         "spark.ui.enabled": "true" if settings.spark.ui_port else "false",
@@ -76,6 +77,11 @@ def spark_session(settings: Settings, name: str) -> Iterator[SparkSession]:
         spark.stop()
 
 
+def warm_workers(spark: SparkSession) -> None:
+    """Start the Python workers now, while there is something else to wait for."""
+    spark.range(2, numPartitions=2).mapInArrow(lambda batches: batches, "id long").collect()
+
+
 def _alone(builder: SparkSession.Builder, settings: Settings) -> SparkSession.Builder:
     os.environ.setdefault("JAVA_HOME", str(Path(find_java()).parents[1]))
     local = settings.home / "spark"
@@ -90,6 +96,7 @@ def _alone(builder: SparkSession.Builder, settings: Settings) -> SparkSession.Bu
         .config("spark.sql.warehouse.dir", str(local / "warehouse"))
         .config("spark.jars", ",".join(map(str, connector_jars(settings))))
         .config(
-            "spark.driver.extraJavaOptions", f"-Dlog4j2.configurationFile={LOG_FILE} -Djava.io.tmpdir={local}"
+            "spark.driver.extraJavaOptions",
+            f"{settings.spark.java_options} -Dlog4j2.configurationFile={LOG_FILE} -Djava.io.tmpdir={local}",
         )
     )

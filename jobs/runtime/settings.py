@@ -119,6 +119,7 @@ class Spark(Section):
 
     master: str = knob("", "Spark master; empty leaves it to spark-submit, or local[2]")
     driver_memory: str = knob("1g", "heap of the driver, such as 1g", pattern=r"^[0-9]+[mg]$")
+    java_options: str = knob("-XX:+UseSerialGC", "options of the driver's JVM, when a job starts it itself")
     shuffle_partitions: int = knob(2, "tasks of a stateful stage; fixed for a checkpoint", "tasks", 1, 10_000)
     buckets_per_partition: int = knob(
         4, "state buckets of a Kafka partition; fixed for a checkpoint", "", 1, 4096
