@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from confluent_kafka import Consumer, Producer
 
-from jobs.runtime.settings import Kafka, Settings
+from jobs.runtime.knobs import Kafka
+from jobs.runtime.settings import Settings
 
 #: JSON bytes of one ``[dt,m]`` of a partial, at worst: two float64 of 24 characters and four signs.
 BYTES_PER_EVENT = 52

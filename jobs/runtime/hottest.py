@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from jobs.runtime.knobs import Alerts
 from jobs.runtime.messages import Alert
-from jobs.runtime.settings import Alerts
 
 #: Posts kept for each one shown, so that one that expires has a successor.
 KEPT_PER_SHOWN = 10

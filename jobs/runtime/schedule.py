@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.runtime.settings import Generator
+from jobs.runtime.knobs import Generator
 from jobs.runtime.sources.cascades import Cascades
 from udfs.ragged import Floats, Ints
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from confluent_kafka import Consumer, TopicPartition
 
 from jobs.runtime.clients import client_config, producer
-from jobs.runtime.settings import Spark
+from jobs.runtime.knobs import Spark
 from jobs.runtime.topics import topic_name
 
 

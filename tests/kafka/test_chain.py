@@ -15,9 +15,10 @@ import pytest
 
 from jobs import collect, estimate, predict, train
 from jobs.generate import generate, load_cascades
+from jobs.runtime.knobs import Generator
 from jobs.runtime.model_watch import ModelWatch, registry_of
 from jobs.runtime.progress import Progress
-from jobs.runtime.settings import Generator, Settings
+from jobs.runtime.settings import Settings
 from jobs.runtime.topics import (
     ALERTS,
     CASCADE_PROPERTIES,

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.collect import rules_of, start
 from jobs.generate import generate, load_cascades
-from jobs.runtime.settings import Generator
+from jobs.runtime.knobs import Generator
 from jobs.runtime.streams import checkpoint_of
 from jobs.runtime.topics import CASCADE_PROPERTIES, CASCADE_SERIES, DEAD_LETTERS, TWEETS
 from tests.kafka.records import observed, read, run_to_end, running, send, with_batches

@@ -8,8 +8,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from jobs.generate import generate, main
 from jobs.runtime.clients import client_config
+from jobs.runtime.knobs import Generator
 from jobs.runtime.schedule import plan
-from jobs.runtime.settings import Generator
 from jobs.runtime.sources.formats import read_cascades
 from jobs.runtime.topics import TWEETS, topic_name
 from tests.unit.runtime.builders import cascades_of

@@ -6,7 +6,8 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 
 from jobs.runtime import topics_table
 from jobs.runtime.clients import consumer, largest_message_bytes, producer
-from jobs.runtime.settings import Kafka, Settings
+from jobs.runtime.knobs import Kafka
+from jobs.runtime.settings import Settings
 from jobs.runtime.topics import (
     CASCADE_SERIES,
     MODELS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jobs.runtime.settings import Generator
+from jobs.runtime.knobs import Generator
 from jobs.runtime.sources.cascades import Cascades
 from udfs.hawkes.simulate import simulate
 

@@ -6,7 +6,8 @@ import pytest
 
 from jobs.runtime.broker import BrokerError, EmbeddedBroker, connected
 from jobs.runtime.broker_files import server_properties
-from jobs.runtime.settings import Broker, Kafka, Settings
+from jobs.runtime.knobs import Broker, Kafka
+from jobs.runtime.settings import Settings
 
 
 @pytest.fixture

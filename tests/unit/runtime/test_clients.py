@@ -1,7 +1,8 @@
 import pytest
 
 from jobs.runtime.clients import client_config, spark_options, spark_sink_options
-from jobs.runtime.settings import Kafka, Settings
+from jobs.runtime.knobs import Kafka
+from jobs.runtime.settings import Settings
 
 
 def with_kafka(**knobs):

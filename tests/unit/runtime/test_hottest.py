@@ -1,5 +1,5 @@
 from jobs.runtime.hottest import KEPT_PER_SHOWN, Hottest
-from jobs.runtime.settings import Alerts
+from jobs.runtime.knobs import Alerts
 from tests.unit.runtime.builders import alert
 
 

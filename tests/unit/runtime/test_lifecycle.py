@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
+from jobs.runtime.knobs import Logs
 from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
 from jobs.runtime.logs import JsonFormatter, TextFormatter
-from jobs.runtime.settings import Logs, Settings, SettingsRefusedError
+from jobs.runtime.settings import Settings, SettingsRefusedError
 from jobs.runtime.topics import TopicError
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from jobs.runtime.knobs import Generator
 from jobs.runtime.schedule import plan
-from jobs.runtime.settings import Generator
 from jobs.runtime.sources.simulated import simulated
 from tests.unit.runtime.builders import cascades_of
 

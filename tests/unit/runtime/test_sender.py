@@ -3,8 +3,8 @@ import threading
 import pytest
 
 from jobs.runtime import sender as module
+from jobs.runtime.knobs import Kafka
 from jobs.runtime.sender import Sender
-from jobs.runtime.settings import Kafka
 
 
 @pytest.fixture

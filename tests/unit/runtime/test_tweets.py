@@ -1,7 +1,8 @@
 import json
 
+from jobs.runtime.knobs import Generator
 from jobs.runtime.schedule import plan
-from jobs.runtime.settings import Generator, Settings
+from jobs.runtime.settings import Settings
 from jobs.runtime.tweets import Tweets, closing_tick
 from tests.unit.runtime.builders import cascades_of
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from jobs.runtime.settings import Generator
+from jobs.runtime.knobs import Generator
 from jobs.runtime.sources.simulated import simulated
 
 
