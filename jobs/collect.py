@@ -11,8 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from jobs.runtime.broker import connected
-from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
+from jobs.runtime.lifecycle import run_main, stop_on_signals
+from jobs.runtime.service import service
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.streams import read_topic, run_until, write_topics
@@ -22,7 +22,6 @@ from jobs.runtime.topics import (
     CASCADE_SERIES,
     DEAD_LETTERS,
     TWEETS,
-    ensure_topics,
     topic_name,
 )
 from udfs.cascades.operator import COUNTERS, collect_cascades
@@ -88,9 +87,7 @@ def idle_partitions_ticked(settings: Settings, stop: threading.Event) -> Iterato
 def main(argv: Sequence[str] | None = None) -> int:
     """Collect cascades until told to stop."""
     settings = load_settings(argv, "tweetoscope collect")
-    configure_logging(settings, QUERY)
-    with connected(settings) as connection, spark_session(connection, QUERY) as spark:
-        ensure_topics(connection)
+    with service(settings, QUERY) as connection, spark_session(connection, QUERY) as spark:
         stop = stop_on_signals()
         with idle_partitions_ticked(connection, stop):
             return run_until(stop, start(spark, connection))

@@ -17,16 +17,16 @@ from rich.console import Console
 from rich.live import Live
 
 from jobs.runtime.board import BoardState, render, summary_line
-from jobs.runtime.broker import connected
 from jobs.runtime.hottest import Hottest
-from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
+from jobs.runtime.lifecycle import run_main, stop_on_signals
 from jobs.runtime.messages import Alert, Stat
 from jobs.runtime.rates import Rate
 from jobs.runtime.reader import Reader
 from jobs.runtime.scores import STAGES, Scores
+from jobs.runtime.service import service
 from jobs.runtime.serving import MetricsServer
 from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.topics import ALERTS, STATS, ensure_topics
+from jobs.runtime.topics import ALERTS, STATS
 
 log = logging.getLogger(__name__)
 
@@ -179,10 +179,8 @@ class Dashboard(Collector):
 def main(argv: Sequence[str] | None = None) -> int:
     """Show the hottest posts until told to stop."""
     settings = load_settings(argv, "tweetoscope dashboard")
-    configure_logging(settings, SERVICE)
     stop = stop_on_signals()
-    with connected(settings) as connection:
-        ensure_topics(connection)
+    with service(settings, SERVICE) as connection:
         dashboard = Dashboard(connection)
         log.info("serving", extra={"url": dashboard.server.url})
         try:

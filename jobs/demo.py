@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import shutil
 import sys
 import threading
@@ -39,7 +40,7 @@ from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.sources.cascades import Cascades, SourceError
 from jobs.runtime.streams import failures, stop_gracefully
 from jobs.runtime.summary import Summary, errors_of, render
-from jobs.runtime.topics import delete_topics, ensure_topics
+from jobs.runtime.topics import admin_client, delete_topics, ensure_topics, partitions_by_topic
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class Demo:
         while time.monotonic() < deadline:
             monitor.poll_once()
             board.poll_once()
-            if not self.flushed or (self._reported() and not monitor.lag() and not board.lag()):
+            if not (monitor.lag() or board.lag()) and (self._reported() or not self.flushed):
                 return
 
     def _reported(self) -> bool:
@@ -212,7 +213,15 @@ def paced(settings: Settings, cascades: Cascades) -> Settings:
     return settings.model_copy(update={"generator": generator})
 
 
-def clear_earlier(settings: Settings) -> None:
+def clear_topics(settings: Settings) -> None:
+    """Remove the topics of earlier demos that were killed, on the embedded broker, which nobody shares."""
+    topics = partitions_by_topic(admin_client(settings), settings)
+    for prefix in {found.group() for name in topics if (found := re.match(rf"{PREFIX}\d+\.", name))}:
+        kafka = settings.kafka.model_copy(update={"topic_prefix": prefix})
+        delete_topics(settings.model_copy(update={"kafka": kafka}))
+
+
+def clear_folders(settings: Settings) -> None:
     """Remove what earlier demos left in the home folder: checkpoints and models."""
     for kind in ("checkpoints", "models"):
         for folder in (settings.home / kind).glob(f"{PREFIX}*"):
@@ -239,6 +248,8 @@ def _run(demo: Demo) -> Summary:
             demo.settings = starting.result()
             stop = stop_on_signals()
             demo.say(f"Kafka at {demo.settings.kafka.bootstrap_servers}; creating topics")
+            if not given:
+                clear_topics(demo.settings)
             ensure_topics(demo.settings)
             try:
                 return demo.run(spark, stop)
@@ -262,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SourceError as refused:
         sys.stderr.write(f"tweetoscope: {refused}\n")
         return EXIT_SETTINGS
-    clear_earlier(settings)
+    clear_folders(settings)
     demo = Demo(paced(settings, cascades), cascades, Console(stderr=flags.json))
     summary = _run(demo)
     if flags.json:

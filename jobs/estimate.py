@@ -9,13 +9,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from jobs.runtime.broker import connected
 from jobs.runtime.clients import largest_message_bytes
-from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
+from jobs.runtime.lifecycle import run_main, stop_on_signals
+from jobs.runtime.service import service
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.streams import read_topic, run_until, write_topics
-from jobs.runtime.topics import CASCADE_PROPERTIES, CASCADE_SERIES, DEAD_LETTERS, ensure_topics, topic_name
+from jobs.runtime.topics import CASCADE_PROPERTIES, CASCADE_SERIES, DEAD_LETTERS, topic_name
 from udfs.hawkes.model import rescaled
 from udfs.hawkes.udf import COUNTERS, describe_cascades
 
@@ -43,9 +43,7 @@ def start(spark: SparkSession, settings: Settings) -> list[StreamingQuery]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Describe cascades until told to stop."""
     settings = load_settings(argv, "tweetoscope estimate")
-    configure_logging(settings, QUERY)
-    with connected(settings) as connection, spark_session(connection, QUERY) as spark:
-        ensure_topics(connection)
+    with service(settings, QUERY) as connection, spark_session(connection, QUERY) as spark:
         return run_until(stop_on_signals(), start(spark, connection))
 
 

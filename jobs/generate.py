@@ -16,16 +16,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from jobs.runtime.broker import connected
-from jobs.runtime.lifecycle import EXIT_SETTINGS, configure_logging, run_main, stop_on_signals
+from jobs.runtime.lifecycle import EXIT_SETTINGS, run_main, stop_on_signals
 from jobs.runtime.pacing import Pace
 from jobs.runtime.schedule import Schedule, plan
 from jobs.runtime.sender import Sender
+from jobs.runtime.service import service
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.sources.cascades import Cascades, SourceError
 from jobs.runtime.sources.formats import read_cascades
 from jobs.runtime.sources.simulated import simulated
-from jobs.runtime.topics import TWEETS, ensure_topics, partition_count, topic_name
+from jobs.runtime.topics import TWEETS, partition_count, topic_name
 from jobs.runtime.tweets import Tweets, closing_tick
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "a pair's other file is found beside the named one); without it, cascades are simulated\n\n"
         )
     settings = load_settings(rest, "tweetoscope generate")
-    configure_logging(settings, SERVICE)
     try:
         cascades = load_cascades(settings, flags.data)
     except SourceError as refused:
@@ -195,8 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_SETTINGS
     stop = stop_on_signals()
     with ExitStack() as opened:
-        connection = opened.enter_context(connected(settings))
-        ensure_topics(connection)
+        connection = opened.enter_context(service(settings, SERVICE))
         report = generate(connection, cascades, stop, _shown(opened, Console(stderr=True)))
     log.info("sent", extra=vars(report))
     return 1 if report.failures else 0

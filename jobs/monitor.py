@@ -12,14 +12,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from jobs.runtime.broker import connected
-from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
+from jobs.runtime.lifecycle import run_main, stop_on_signals
 from jobs.runtime.messages import Stat
 from jobs.runtime.reader import Reader
 from jobs.runtime.scores import STAGES, Scores, errors_of
+from jobs.runtime.service import service
 from jobs.runtime.serving import MetricsServer
 from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.topics import STATS, ensure_topics
+from jobs.runtime.topics import STATS
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +131,8 @@ class Monitor(Collector):
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve the errors until told to stop."""
     settings = load_settings(argv, "tweetoscope monitor")
-    configure_logging(settings, SERVICE)
     stop = stop_on_signals()
-    with connected(settings) as connection:
-        ensure_topics(connection)
+    with service(settings, SERVICE) as connection:
         monitor = Monitor(connection)
         log.info("serving", extra={"url": monitor.server.url})
         try:

@@ -14,10 +14,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from jobs.runtime.broker import connected
 from jobs.runtime.clients import spark_sink_options
-from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
+from jobs.runtime.lifecycle import run_main, stop_on_signals
 from jobs.runtime.model_watch import ModelWatch
+from jobs.runtime.service import service
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.streams import each_batch, read_topic, run_until, with_schema_header, write_topics
@@ -27,7 +27,6 @@ from jobs.runtime.topics import (
     DEAD_LETTERS,
     SAMPLES,
     STATS,
-    ensure_topics,
     topic_name,
 )
 from udfs.cascades.series import MAX_WINDOW_S
@@ -148,11 +147,12 @@ def start(spark: SparkSession, settings: Settings, models: ModelWatch) -> list[S
 def main(argv: Sequence[str] | None = None) -> int:
     """Predict, and score predictions, until told to stop."""
     settings = load_settings(argv, "tweetoscope predict")
-    configure_logging(settings, PREDICT)
-    with connected(settings) as connection, spark_session(connection, PREDICT) as spark:
-        ensure_topics(connection)
-        with closing(ModelWatch(connection)) as models:
-            return run_until(stop_on_signals(), start(spark, connection, models))
+    with (
+        service(settings, PREDICT) as connection,
+        spark_session(connection, PREDICT) as spark,
+        closing(ModelWatch(connection)) as models,
+    ):
+        return run_until(stop_on_signals(), start(spark, connection, models))
 
 
 if __name__ == "__main__":

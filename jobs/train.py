@@ -20,16 +20,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from jobs.runtime.broker import connected
 from jobs.runtime.clients import client_config, producer, spark_options
-from jobs.runtime.lifecycle import configure_logging, run_main, stop_on_signals
+from jobs.runtime.lifecycle import run_main, stop_on_signals
 from jobs.runtime.manifest import Manifest
 from jobs.runtime.model_watch import registry_of
 from jobs.runtime.progress import Progress
+from jobs.runtime.service import service
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.streams import SCHEMA_VERSION, each_batch, read_topic, run_until
-from jobs.runtime.topics import DEAD_LETTERS, MODELS, SAMPLES, ensure_topics, partition_count, topic_name
+from jobs.runtime.topics import DEAD_LETTERS, MODELS, SAMPLES, partition_count, topic_name
 from udfs.forest.evaluate import score
 from udfs.forest.learned import samples_of
 from udfs.forest.train import TreeOptions, train, tune
@@ -185,9 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="with --once: print the manifests")
     options, flags = parser.parse_known_args(argv)
     settings = load_settings(flags, parser.prog)
-    configure_logging(settings, QUERY)
-    with connected(settings) as connection, spark_session(connection, QUERY) as spark:
-        ensure_topics(connection)
+    with service(settings, QUERY) as connection, spark_session(connection, QUERY) as spark:
         if not options.once:
             return run_until(stop_on_signals(), start(spark, connection, Progress()))
         manifests = train_once(spark, connection)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
@@ -15,6 +17,8 @@ from jobs.runtime.settings import SettingsRefusedError
 
 __all__ = ["EXIT_INFRASTRUCTURE", "EXIT_SETTINGS", "configure_logging", "run_main", "stop_on_signals"]
 
+#: Signals this close together are one wish.
+SAME_SIGNAL_S = 1.0
 #: A setting was refused: nothing was started.
 EXIT_SETTINGS = 2
 #: Java, jars, broker or topics are missing: the line on stderr says what to do.
@@ -24,17 +28,21 @@ EXIT_INTERRUPTED = 130
 
 
 def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM or SIGINT sets; a second signal ends the process at once.
+    """Return an event that SIGTERM or SIGINT sets; a second one, a while later, ends the process at once.
+
+    Supervisors that signal a process and its group as well send two at a time: they count as one.
 
     Call it in the main thread, and after a Spark session has been made: the session installs a SIGINT
     handler of its own, which would take this one's place.
     """
-    stop = threading.Event()
+    stop, told_s = threading.Event(), math.inf
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        nonlocal told_s
+        if time.monotonic() - told_s > SAME_SIGNAL_S:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        told_s = min(told_s, time.monotonic())
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -61,6 +61,8 @@ class Registry:
     ) -> Manifest:
         """Store a model as the next version of its window and return its manifest.
 
+        The newest one's bytes again make no new version: its manifest is returned.
+
         ``options`` are those the trees were grown with, ``scores`` what the manifest tells of them,
         ``created_at_s`` Unix time (now, unless given). Raises ValueError for a model of another window or one
         that is too large to be read back, OSError where the folder cannot be written.
@@ -76,6 +78,8 @@ class Registry:
         known = self.versions(window_s)
         parent = self.newest(window_s)
         digest = hashlib.sha256(data).hexdigest()
+        if parent and parent.sha256 == digest:
+            return parent
         manifest = Manifest(
             format=FORMAT,
             window_s=window_s,

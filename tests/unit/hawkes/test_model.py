@@ -1,16 +1,9 @@
-import doctest
-import importlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from udfs.hawkes.model import REFERENCE, moment_matched_prior, pareto_mean_mark, rescaled
-
-
-@pytest.mark.parametrize("name", ["model", "likelihood", "profile", "fit", "size", "simulate"])
-def test_numbers_in_docstrings_are_right(name):
-    assert doctest.testmod(importlib.import_module(f"udfs.hawkes.{name}")).failed == 0
 
 
 def test_reference_prior_has_the_published_moments():

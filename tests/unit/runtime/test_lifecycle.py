@@ -63,17 +63,34 @@ def test_a_first_signal_asks_to_stop(number):
     assert stop.wait(5)
 
 
+SCRIPT = (
+    "from jobs.runtime import lifecycle\n"
+    "lifecycle.SAME_SIGNAL_S = {same_s}\n"
+    "stop = lifecycle.stop_on_signals(); print('up', flush=True)\n"
+    "stop.wait(); print('told', flush=True)\n"
+    "import threading; threading.Event().wait({wait_s})"
+)
+
+
+def start(same_s, wait_s):
+    script = SCRIPT.format(same_s=same_s, wait_s=wait_s)
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+
+
 def test_a_second_signal_ends_the_process():
-    script = (
-        "from jobs.runtime.lifecycle import stop_on_signals\n"
-        "stop = stop_on_signals(); print('up', flush=True)\n"
-        "stop.wait(); print('told', flush=True)\nimport threading; threading.Event().wait()"
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+    with start(same_s=0, wait_s=None) as process:
         for said in ("up", "told"):
             assert process.stdout.readline().strip() == said
             process.terminate()
         assert process.wait(30) == -signal.SIGTERM
+
+
+def test_two_signals_at_once_are_one():
+    with start(same_s=60, wait_s=0.5) as process:
+        for said in ("up", "told"):
+            assert process.stdout.readline().strip() == said
+            process.terminate()
+        assert process.wait(30) == 0
 
 
 def record(message, **extra):

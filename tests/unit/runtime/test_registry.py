@@ -259,3 +259,10 @@ def test_a_registry_that_vanished_is_an_empty_one(registry):
 def test_at_least_one_version_is_kept(tmp_path):
     with pytest.raises(ValueError, match="keep"):
         Registry(tmp_path, keep=0)
+
+
+def test_the_same_bytes_again_make_no_new_version(tmp_path):
+    registry = Registry(tmp_path)
+    first = registry.publish(600, WindowModel.cold(600))
+    assert registry.publish(600, WindowModel.cold(600)) == first
+    assert registry.versions(600) == [first.version]
