@@ -97,6 +97,8 @@ def _alone(builder: SparkSession.Builder, settings: Settings) -> SparkSession.Bu
         .config("spark.jars", ",".join(map(str, connector_jars(settings))))
         .config(
             "spark.driver.extraJavaOptions",
+            # Java's own warnings go to stdout unless told otherwise, where a job's JSON is.
+            "-Xlog:disable -Xlog:all=error:stderr "
             f"{settings.spark.java_options} -Dlog4j2.configurationFile={LOG_FILE} -Djava.io.tmpdir={local}",
         )
     )
