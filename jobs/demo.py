@@ -198,7 +198,9 @@ def demo_settings(settings: Settings, data: Sequence[Path]) -> Settings:
     prefix = f"{settings.kafka.topic_prefix}{PREFIX}{int(time.time())}."
     return settings.model_copy(
         update={
-            "kafka": settings.kafka.model_copy(update={"topic_prefix": prefix}),
+            "kafka": settings.kafka.model_copy(
+                update={"topic_prefix": prefix, "partitions": knobs.partitions}
+            ),
             "generator": settings.generator.model_copy(update={} if data else made),
             "spark": settings.spark.model_copy(
                 update={"java_options": f"{settings.spark.java_options} {SHORT_RUN}"}

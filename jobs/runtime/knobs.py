@@ -139,6 +139,7 @@ class Demo(Section):
     """What ``tweetoscope demo`` replays, and how fast."""
 
     duration_s: float = knob(100, "time the replay takes; it sets the acceleration", "s", 1, 86400)
+    partitions: int = knob(2, "partitions of each topic: a task each, so one per core", "partitions", 1, 1000)
     cascades: int = knob(1500, "cascades to simulate", "cascades", 1, 1_000_000)
     concurrent: int = knob(100, "simulated cascades one source emits at a time", "cascades", 1, 1_000_000)
     start_range_s: float = knob(
