@@ -6,16 +6,7 @@ import numpy as np
 
 from udfs.forest.quantiles import weighted_quantile
 from udfs.forest.samples import Samples
-from udfs.ragged import Floats
-
-
-def absolute_relative_errors(n_tot: Floats, popularity: Floats) -> Floats:
-    """Return ARE = |N_hat - N| / N, shape (s,).
-
-    >>> absolute_relative_errors(np.array([50.0, 300.0]), np.array([100.0, 200.0])).tolist()
-    [0.5, 0.5]
-    """
-    return np.abs(n_tot - popularity) / popularity
+from udfs.hawkes.size import absolute_relative_error
 
 
 def score(samples: Samples, training: Samples | None = None) -> dict[str, float]:
@@ -37,7 +28,7 @@ def score(samples: Samples, training: Samples | None = None) -> dict[str, float]
         "ratio": constant * samples.n_obs,
     }
     for method, n_tot in answers.items():
-        errors = absolute_relative_errors(n_tot, samples.popularity)
+        errors = absolute_relative_error(n_tot, samples.popularity)
         figures[f"mean_are_{method}"] = float(errors.mean())
         figures[f"median_are_{method}"] = float(np.median(errors))
     return {name: value for name, value in figures.items() if np.isfinite(value)}

@@ -9,12 +9,12 @@ from math import ceil
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
-from udfs.forest.evaluate import absolute_relative_errors
 from udfs.forest.ratios import Ratios
 from udfs.forest.samples import Samples
 from udfs.forest.scoring import quantiles
 from udfs.forest.trees import Trees
 from udfs.forest.window_model import BLEND_SAMPLES, WindowModel
+from udfs.hawkes.size import absolute_relative_error
 from udfs.ragged import Floats
 
 #: More samples bring little, and the newest are the most like what comes.
@@ -106,7 +106,7 @@ def tune(samples: Samples, seed: int) -> TreeOptions:
     def mean_are(options: TreeOptions) -> float:
         trees = grow(past.X, past.log_ratio, options, seed)
         answer = future.n_obs * np.exp(quantiles(trees, future.X).are_optimal)
-        return float(absolute_relative_errors(answer, future.popularity).mean())
+        return float(absolute_relative_error(answer, future.popularity).mean())
 
     grid = (
         TreeOptions(TUNING_TREES, share, leaf) for share, leaf in product(_TUNING_FEATURES, _TUNING_LEAVES)

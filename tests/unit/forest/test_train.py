@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from tests.unit.forest.builders import as_predicted_by, some_samples
-from udfs.forest.evaluate import absolute_relative_errors, score
+from udfs.forest.evaluate import score
 from udfs.forest.samples import Samples
 from udfs.forest.train import MAX_SAMPLES, TreeOptions, calibration, train, tune
 from udfs.forest.window_model import WindowModel, predict
+from udfs.hawkes.size import absolute_relative_error
 
 OPTIONS = TreeOptions(n_trees=30)
 
@@ -34,7 +35,7 @@ def test_the_first_trees_are_no_worse_than_the_constant_ratio(count):
         blend = predict(model, asked.X, asked.n_obs).n_tot
         ares.append(
             [
-                absolute_relative_errors(n_tot, asked.popularity).mean()
+                absolute_relative_error(n_tot, asked.popularity).mean()
                 for n_tot in (blend, model.ratio * asked.n_obs)
             ]
         )
