@@ -24,7 +24,7 @@ from jobs.runtime.rates import Rate
 from jobs.runtime.reader import Reader
 from jobs.runtime.scores import STAGES, Scores
 from jobs.runtime.service import service
-from jobs.runtime.serving import MetricsServer
+from jobs.runtime.serving import MetricsServer, rejected_metric
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.topics import ALERTS, STATS
 
@@ -168,12 +168,11 @@ class Dashboard(Collector):
             "Predictions read more than once and dropped.",
             value=self._alerts.repeats,
         )
-        letters = CounterMetricFamily(
-            "tweetoscope_dashboard_dead_letters", "Predictions that could not be used.", labels=["reason"]
+        yield rejected_metric(
+            "tweetoscope_dashboard_dead_letters",
+            "Predictions that could not be used.",
+            self._alerts.rejected,
         )
-        for reason, count in list(self._alerts.rejected.items()):
-            letters.add_metric([reason], count)
-        yield letters
 
 
 def main(argv: Sequence[str] | None = None) -> int:

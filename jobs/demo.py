@@ -41,6 +41,7 @@ from jobs.runtime.sources.cascades import Cascades, SourceError
 from jobs.runtime.streams import failures, stop_gracefully
 from jobs.runtime.summary import Summary, errors_of, render
 from jobs.runtime.topics import admin_client, delete_topics, ensure_topics, partitions_by_topic
+from udfs.cascades.operator import REFUSALS
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ class Demo:
             cascades=report.cascades if report else 0,
             in_cascades=self._collected("counted"),
             in_cascades_late=self._collected("counted_late"),
-            **{name: self._collected(name) for name in ("orphans", "late", "repeated_roots", "malformed")},
+            **{name: self._collected(name) for name in REFUSALS},
             waiting=self._collected("waiting"),
             partials=self._collected("partials"),
             predictions=board.predictions,

@@ -17,7 +17,7 @@ from jobs.runtime.messages import Stat
 from jobs.runtime.reader import Reader
 from jobs.runtime.scores import STAGES, Scores, errors_of
 from jobs.runtime.service import service
-from jobs.runtime.serving import MetricsServer
+from jobs.runtime.serving import MetricsServer, rejected_metric
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.topics import STATS
 
@@ -120,12 +120,9 @@ class Monitor(Collector):
         yield CounterMetricFamily(
             "tweetoscope_stats_foreign", "Stats of windows that are not configured.", value=self.foreign
         )
-        letters = CounterMetricFamily(
-            "tweetoscope_monitor_dead_letters", "Stats that could not be used.", labels=["reason"]
+        yield rejected_metric(
+            "tweetoscope_monitor_dead_letters", "Stats that could not be used.", self.rejected
         )
-        for reason, count in self.rejected.items():
-            letters.add_metric([reason], count)
-        yield letters
 
 
 def main(argv: Sequence[str] | None = None) -> int:

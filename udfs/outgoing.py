@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-OUTGOING_SQL = "topic string, key binary, value binary"
+
+def outgoing_sql(counters: Iterable[str] = ()) -> str:
+    """Return the columns of ``outgoing`` with these counters, as Spark writes a schema.
+
+    >>> outgoing_sql(["scored"])
+    'topic string, key binary, value binary, scored long'
+    """
+    return ", ".join(["topic string, key binary, value binary", *(f"{name} long" for name in counters)])
 
 
 def outgoing(

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily
 
 from jobs.runtime.errors import InfrastructureError
 
 
 class PortTakenError(InfrastructureError):
     """The address that a service should listen on cannot be had."""
+
+
+def rejected_metric(name: str, meaning: str, rejected: Mapping[str, int]) -> CounterMetricFamily:
+    """Return a counter of dead letters by reason; reasons are few and fixed."""
+    metric = CounterMetricFamily(name, meaning, labels=["reason"])
+    for reason, count in list(rejected.items()):
+        metric.add_metric([reason], count)
+    return metric
 
 
 class MetricsServer:

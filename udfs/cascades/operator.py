@@ -17,12 +17,12 @@ from udfs.cascades.rules import Rules
 from udfs.cascades.step import step
 from udfs.cascades.tweets import Packer
 from udfs.letters import LETTERS
-from udfs.outgoing import OUTGOING_SQL, outgoing
+from udfs.outgoing import outgoing, outgoing_sql
 
-#: Rows to send have a topic. Each bucket adds one row without, which counts what the micro-batch did to it.
+#: Why an event became a dead letter.
 REFUSALS = ("orphans", "late", "repeated_roots", "malformed")
+#: Rows to send have a topic. Each bucket adds one row without, which counts what the micro-batch did to it.
 COUNTERS = ("ticks", "counted", "counted_late", *REFUSALS, "opened", "ended", "waiting")
-_OUTPUT = OUTGOING_SQL + "".join(f", {name} long" for name in COUNTERS)
 _PACKED = "partition int, bucket int, latest_s double, ticks long, events binary, letters binary"
 
 
@@ -83,5 +83,5 @@ def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: di
 
     packed = tweets.select("key", "value", "partition", "offset").mapInArrow(pack, _PACKED)
     return packed.groupBy("partition", "bucket").applyInPandasWithState(
-        follow, _OUTPUT, "bucket binary", "append", GroupStateTimeout.NoTimeout
+        follow, outgoing_sql(COUNTERS), "bucket binary", "append", GroupStateTimeout.NoTimeout
     )

@@ -14,7 +14,7 @@ from udfs.forest.learned import COLUMNS, read_samples
 from udfs.forest.parameters import read_parameters
 from udfs.hawkes.size import LEAST_G1
 from udfs.letters import letters_of_records
-from udfs.outgoing import OUTGOING_SQL, outgoing
+from udfs.outgoing import outgoing, outgoing_sql
 
 
 def score_cascades(properties: DataFrame, models: Models, topics: dict[str, str]) -> DataFrame:
@@ -35,7 +35,7 @@ def score_cascades(properties: DataFrame, models: Models, topics: dict[str, str]
             yield outgoing(sent)
 
     records = properties.select("key", "value", "partition", "offset")
-    return records.mapInArrow(score, OUTGOING_SQL)
+    return records.mapInArrow(score, outgoing_sql())
 
 
 def typed_samples(samples: DataFrame) -> DataFrame:

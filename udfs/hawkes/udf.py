@@ -14,7 +14,7 @@ from udfs.forest.parameters import parameter_values
 from udfs.hawkes.fit import STATUSES, fit_map
 from udfs.hawkes.model import HawkesModel
 from udfs.letters import letters_of_records
-from udfs.outgoing import OUTGOING_SQL, outgoing
+from udfs.outgoing import outgoing, outgoing_sql
 
 #: What the query counts: cascades described, and among them each outcome of the fit.
 COUNTERS = ("described", *(f"fit_{status}" for status in STATUSES))
@@ -48,4 +48,4 @@ def describe_cascades(
             )
 
     records = series.select("key", "value", "partition", "offset")
-    return records.mapInArrow(describe, OUTGOING_SQL + "".join(f", {name} long" for name in COUNTERS))
+    return records.mapInArrow(describe, outgoing_sql(COUNTERS))
