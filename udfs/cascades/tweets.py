@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +14,9 @@ from numpy.typing import NDArray
 from udfs.cascades.bucket import EVENTS, to_ipc
 from udfs.cascades.ids import buckets_of
 from udfs.cascades.rules import Rules
-from udfs.json_rows import JsonRows, Rejected, binary_parts
+from udfs.cascades.scan import KINDS
+from udfs.cascades.tweet_values import Tweets, is_utf8, read_tweets
+from udfs.json_rows import Rejected, binary_parts
 from udfs.letters import letters_of_records
 from udfs.ragged import Floats
 
@@ -35,24 +36,6 @@ PACKED = pa.schema(
 )
 
 
-class Tweet(msgspec.Struct):
-    """The part of a tweet, retweet or tick that decides; its id is the record's key."""
-
-    type: Literal["tweet", "retweet", "tick"]
-    t: float
-    m: float | None = None
-    msg: str | None = None
-
-
-def tweet_rows(rules: Rules) -> JsonRows[Tweet]:
-    """Return how values of the topic are read."""
-    schema = pa.schema(
-        [("type", pa.string()), ("t", pa.float64()), ("m", pa.float64()), ("msg", pa.string())]
-    )
-    literals = {"type": ("tweet", "retweet", "tick")}
-    return JsonRows(Tweet, schema, ("type", "t"), literals, rules.max_value_bytes)
-
-
 @dataclass
 class Packer:
     """Turns Arrow batches of Kafka records into rows of PACKED; keeps the running clock of each partition.
@@ -68,9 +51,11 @@ class Packer:
     def pack(self, records: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Pack one batch with the columns key, value, partition and offset."""
         partitions = records["partition"].to_numpy()
+        if (partitions == partitions[0]).all():
+            yield self._pack(int(partitions[0]), records)
+            return
         for partition in np.unique(partitions):
-            mine = records if (partitions == partition).all() else records.filter(partitions == partition)
-            yield self._pack(int(partition), mine)
+            yield self._pack(int(partition), records.filter(partitions == partition))
 
     def clocks(self) -> Iterator[pa.RecordBatch]:
         """Send each bucket its partition's clock, once a micro-batch."""
@@ -80,27 +65,28 @@ class Packer:
             yield _packed(partition, bucket, latest_s, [0] * self.n_buckets, empty, empty)
 
     def _pack(self, partition: int, records: pa.RecordBatch) -> pa.RecordBatch:
-        table, places, rejected = tweet_rows(self.rules).read(records["value"])
-        keys = records["key"].take(pa.array(places))
-        is_tick = np.asarray(pc.equal(table["type"], "tick"))
-        is_retweet = np.asarray(pc.equal(table["type"], "retweet"))
-        good = _check(table, keys, places, is_tick, self.rules, rejected)
-        event_s = table["t"].to_numpy()
-        before_s = self._run_clock(partition, np.where(good, event_s, -np.inf))
+        tweets, rejected = read_tweets(records["value"], self.rules)
+        keys = records["key"]
+        if len(tweets.place) < len(keys):
+            keys = keys.take(pa.array(tweets.place))
+        is_tick = tweets.kind == KINDS.index("tick")
+        good = _check(tweets, keys, is_tick, self.rules, rejected)
+        before_s = self._run_clock(partition, np.where(good, tweets.t, -np.inf))
+        behind = tweets.t < before_s - self.rules.allowed_delay_s
         rows = np.flatnonzero(good & ~is_tick)
-        offset = records["offset"].to_numpy()[places]
         bucket = buckets_of(*binary_parts(keys.take(pa.array(rows))), self.n_buckets)
-        order = np.argsort(bucket, kind="stable")
-        picked = pa.array(rows[order])
+        order = np.argsort(bucket, kind="stable") if self.n_buckets > 1 else np.arange(len(rows))
+        picked = rows[order]
+        take = pa.array(picked)
         events = pa.RecordBatch.from_arrays(
             [
-                pa.array(offset).take(picked),
-                pa.array(before_s).take(picked),
-                pa.array(event_s).take(picked),
-                table["m"].combine_chunks().take(picked),
-                pa.array(is_retweet.astype(np.int8)).take(picked),
-                keys.take(picked),
-                _texts(table["msg"].combine_chunks().take(picked), self.rules.max_text_bytes),
+                pa.array(records["offset"].to_numpy()[tweets.place[picked]]),
+                pa.array(before_s[picked], mask=~behind[picked]),
+                pa.array(tweets.t[picked]),
+                pa.array(tweets.m[picked]),
+                pa.array(tweets.kind[picked]),
+                keys.take(take),
+                _texts(tweets.msg.take(take), self.rules.max_text_bytes),
             ],
             schema=EVENTS,
         )
@@ -155,42 +141,34 @@ def _packed(
 
 
 def _check(
-    table: pa.Table,
-    keys: pa.BinaryArray,
-    places: NDArray[Any],
-    is_tick: NDArray[Any],
-    rules: Rules,
-    rejected: Rejected,
+    tweets: Tweets, keys: pa.BinaryArray, is_tick: NDArray[Any], rules: Rules, rejected: Rejected
 ) -> NDArray[Any]:
     """Tell which rows are usable; note the others with their reason."""
-    event_s = table["t"].to_numpy()
-    mark = pc.fill_null(table["m"], -1.0).to_numpy()
+    event_s = tweets.t
     size = pc.fill_null(pc.binary_length(keys), 0).to_numpy(zero_copy_only=False)
     rules_of_rows = [
         ((event_s >= 0) & (event_s <= MAX_EVENT_TIME_S), "bad_field", "t is no time: negative or too large"),
-        (is_tick | (mark >= 0), "bad_field", "m is absent or negative"),
+        (is_tick | (tweets.m >= 0), "bad_field", "m is absent or negative"),
         (is_tick | (size > 0), "bad_key", "the key, which is the cascade's id, is null or empty"),
         (
             is_tick | (size <= rules.max_id_bytes),
             "bad_key",
             f"the key is longer than {rules.max_id_bytes} bytes",
         ),
-        (is_tick | _is_utf8(keys), "bad_key", "the key is not UTF-8"),
+        (is_tick | _each_is_utf8(keys), "bad_key", "the key is not UTF-8"),
     ]
-    good = np.ones(len(places), bool)
+    good = np.ones(len(event_s), bool)
     for holds, reason, detail in rules_of_rows:
         for row in np.flatnonzero(good & ~holds).tolist():
-            rejected.add(int(places[row]), reason, detail)
+            rejected.add(int(tweets.place[row]), reason, detail)
         good &= holds
     return good
 
 
-def _is_utf8(keys: pa.BinaryArray) -> NDArray[Any]:
-    try:
-        keys.cast(pa.string())
-    except pa.ArrowInvalid:
-        return np.array([_decodes(key) for key in keys.to_pylist()], bool)
-    return np.ones(len(keys), bool)
+def _each_is_utf8(keys: pa.BinaryArray) -> NDArray[Any]:
+    if is_utf8(keys):
+        return np.ones(len(keys), bool)
+    return np.array([_decodes(key) for key in keys.to_pylist()], bool)
 
 
 def _decodes(key: bytes | None) -> bool:
@@ -201,10 +179,10 @@ def _decodes(key: bytes | None) -> bool:
     return True
 
 
-def _texts(texts: pa.StringArray, max_bytes: int) -> pa.StringArray:
+def _texts(texts: pa.LargeStringArray, max_bytes: int) -> pa.LargeStringArray:
     """Cut texts that are too long, before the character that passes the bound; they are few."""
     long = pc.fill_null(pc.greater(pc.binary_length(texts), max_bytes), False)
     if not pc.any(long).as_py():
         return texts
     cut = [text.encode()[:max_bytes].decode(errors="ignore") for text in texts.filter(long).to_pylist()]
-    return pc.replace_with_mask(texts, long, pa.array(cut, pa.string()))
+    return pc.replace_with_mask(texts, long, pa.array(cut, pa.large_string()))
