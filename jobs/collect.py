@@ -24,7 +24,7 @@ from jobs.runtime.topics import (
     TWEETS,
     topic_name,
 )
-from udfs.cascades.operator import COUNTERS, collect_cascades
+from udfs.cascades.operator import COUNTERS, GAUGES, collect_cascades
 from udfs.cascades.rules import Rules
 
 QUERY = "collect"
@@ -57,7 +57,7 @@ def collected(tweets: DataFrame, settings: Settings) -> DataFrame:
         "sizes": topics[CASCADE_PROPERTIES.name],
         "letters": topics[DEAD_LETTERS.name],
     }
-    counts = [F.sum(name).alias(name) for name in COUNTERS]
+    counts = [F.sum(name).alias(name) for name in (*COUNTERS, *GAUGES)]
     counts += [F.count_if(F.col("topic") == topic).alias(name) for name, topic in sent.items()]
     return rows.observe(QUERY, *counts).where(F.col("topic").isNotNull()).select("topic", "key", "value")
 

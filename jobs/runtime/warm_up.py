@@ -36,13 +36,12 @@ WINDOW_S = 600
 def warm_up() -> int:
     """Run the chain on simulated cascades; return how many predictions came out."""
     rules = Rules(windows_s=(float(WINDOW_S),))
-    state, partials = b"", []
+    bucket, partials = Bucket.empty(), []
     for records in _micro_batches():
         packed = [row for batch in Packer(rules, 1, "tweets").pack(records) for row in batch.to_pylist()]
         events = one_batch(EVENTS, [from_ipc(row["events"], EVENTS) for row in packed])
-        bucket = Bucket.from_bytes(state) if state else Bucket.empty()
+        bucket = Bucket.from_bytes(bucket.to_bytes(len(rules.windows_s)))
         outcome = step(bucket, events, packed[0]["latest_s"], rules)
-        state = outcome.bucket.to_bytes()
         partials.append(serie_values(outcome.windows))
     series, _ = read_series(pa.concat_arrays(partials), 1 << 24)
     fits = fit_map(series.history, series.window_s, rescaled())

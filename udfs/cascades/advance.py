@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from udfs.cascades.ids import Bytes, hash_bytes, place_of
+from udfs.cascades.table import N_EVENTS, N_IDS, N_OPEN, N_SLOTS, N_TEXTS, SEED, Table
 from udfs.ragged import Floats, Ints
 
 #: What became of an event.
@@ -22,29 +24,26 @@ ROOT = 0
 Flags = NDArray[np.int8]
 
 
-class Slots(NamedTuple):
-    """Cascades, one per slot: the state's first, then those opened now; all arrays of shape (slots,)."""
+class Events(NamedTuple):
+    """Events as they arrived, shape (n,) each; offsets of ids and texts (n + 1,)."""
 
-    root_s: Floats
-    last_s: Floats
-    size: Ints
-    closed: Flags
-    """Windows that have closed."""
-    sent: Ints
-    """Bit w: the partial of window w was sent."""
-    kept: Ints
-    """Events in the history."""
-    ended: Flags
-    root_row: Ints
-    """Row of the root among the events; -1 for a cascade of the state."""
+    event_s: Floats
+    mark: Floats
+    kind: Flags
+    id_offsets: Ints
+    ids: Bytes
+    text_offsets: Ints
+    texts: Bytes
+    has_text: Flags
 
 
-class Verdicts(NamedTuple):
-    """What became of each event, shape (n,), and its slot; -1 where it has none; whether history keeps it."""
+class Limits(NamedTuple):
+    """The rules, for compiled code."""
 
-    verdict: Flags
-    slot: Ints
-    in_history: Flags
+    windows_s: Floats
+    terminated_s: float
+    min_size: int
+    max_kept: int
 
 
 class Partials(NamedTuple):
@@ -54,134 +53,173 @@ class Partials(NamedTuple):
     window: Ints
     size: Ints
     kept: Ints
+    newest: Ints
+    """Place of the history's last event when the window closed."""
+
+
+class _Done(NamedTuple):
+    """What has happened so far: partials and slots that ended, and how many there are of both."""
+
+    partials: Partials
+    ended: Ints
+    counts: Ints
 
 
 @njit(cache=True)
 def advance(
-    slots: Slots,
-    n_state: int,
-    id_of_row: Ints,
-    n_ids: int,
-    kind: Flags,
+    table: Table,
+    events: Events,
+    order: Ints,
     effect_s: Floats,
-    event_s: Floats,
     late: Flags,
     clock_s: float,
-    windows_s: Floats,
-    terminated_s: float,
-    min_size: int,
-    max_kept: int,
-) -> tuple[Verdicts, Partials, int]:
-    """Run the events, in order of effect, through the cascades of one bucket, then the clock.
+    limits: Limits,
+) -> tuple[Flags, Partials, Ints]:
+    """Run events, in order of effect, through the cascades of one bucket, then the clock.
 
-    ``slots`` has room for one more cascade per root event; the first ``n_state`` are the state's, and id
-    i < n_state names slot i. Slots are changed in place.
+    ``order`` names the events that take effect now. The table is changed in place; it has room for them all.
 
     Returns
     -------
-    Verdicts, partials, and the number of slots in use.
+    What became of each event of ``order``, the windows that closed, and the slots of cascades that ended.
 
     """
-    n = len(kind)
-    verdict, slot_of_row, in_history = np.zeros(n, np.int8), np.full(n, -1, np.int64), np.zeros(n, np.int8)
-    current = np.full(n_ids, -1, np.int64)
-    current[:n_state] = np.arange(n_state)
-    most = len(slots.root_s) * len(windows_s)
+    most = table.header[N_OPEN] + len(order)
+    n = most * len(limits.windows_s)
     partials = Partials(
-        np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+        np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64),
+        np.empty(n, np.int64),
+    )  # fmt: skip
+    done = _Done(partials, np.empty(most, np.int64), np.zeros(2, np.int64))
+    verdict = np.zeros(len(order), np.int8)
+    for i in range(len(order)):
+        row = order[i]
+        verdict[i] = _take(table, events, row, effect_s[row], late[row], limits, done)
+    for s in range(table.header[N_SLOTS]):
+        if not table.ended[s]:
+            _pass_time(table, np.int64(s), clock_s, limits, done)
+    n, n_ended = done.counts
+    found = Partials(
+        partials.slot[:n], partials.window[:n], partials.size[:n], partials.kept[:n], partials.newest[:n]
     )
-    n_slots, n_partials = n_state, 0
-    for row in range(n):
-        now, name = effect_s[row], id_of_row[row]
-        s = current[name]
-        if s >= 0:
-            n_partials = _close_windows(slots, s, now, windows_s, min_size, partials, n_partials)
-            if now - slots.last_s[s] >= terminated_s:
-                slots.ended[s] = 1
-                current[name] = s = -1
-        if kind[row] == ROOT:
-            if s >= 0:
-                verdict[row] = REPEATED_ROOT
-                continue
-            if now - event_s[row] >= terminated_s:
-                verdict[row] = LATE
-                continue
-            s = current[name] = n_slots
-            n_slots += 1
-            slots.root_s[s] = slots.last_s[s] = event_s[row]
-            slots.root_row[s] = row
-            n_partials = _close_windows(slots, s, now, windows_s, min_size, partials, n_partials)
-        elif s < 0 or event_s[row] < slots.root_s[s]:
-            verdict[row] = LATE if late[row] else ORPHAN
-            continue
-        slots.size[s] += 1
-        slots.last_s[s] = max(slots.last_s[s], event_s[row])
-        slot_of_row[row] = s
-        age_s, closed = event_s[row] - slots.root_s[s], slots.closed[s]
-        if closed > 0 and age_s < windows_s[closed - 1]:
-            verdict[row] = COUNTED_LATE
-        if closed < len(windows_s) and age_s < windows_s[-1] and slots.kept[s] < max_kept:
-            in_history[row] = 1
-            slots.kept[s] += 1
-    for s in range(n_slots):
-        if not slots.ended[s]:
-            n_partials = _close_windows(slots, s, clock_s, windows_s, min_size, partials, n_partials)
-            if clock_s - slots.last_s[s] >= terminated_s:
-                slots.ended[s] = 1
-    done = Partials(
-        partials.slot[:n_partials],
-        partials.window[:n_partials],
-        partials.size[:n_partials],
-        partials.kept[:n_partials],
-    )
-    return Verdicts(verdict, slot_of_row, in_history), done, n_slots
+    return verdict, found, done.ended[:n_ended]
 
 
 @njit(cache=True)
-def _close_windows(
-    slots: Slots, s: int, now_s: float, windows_s: Floats, min_size: int, partials: Partials, count: int
+def _take(
+    table: Table, events: Events, row: np.int64, now_s: float, late: int, limits: Limits, done: _Done
 ) -> int:
-    while slots.closed[s] < len(windows_s) and now_s - slots.root_s[s] >= windows_s[slots.closed[s]]:
-        window = np.int64(slots.closed[s])
-        if slots.size[s] >= min_size:
-            partials.slot[count] = s
-            partials.window[count] = window
-            partials.size[count] = slots.size[s]
-            partials.kept[count] = slots.kept[s]
-            slots.sent[s] |= np.int64(1) << window
-            count += 1
-        slots.closed[s] += 1
-    return count
+    """Let an event take effect; return what became of it."""
+    event_s = events.event_s[row]
+    start, stop = events.id_offsets[row], events.id_offsets[row + 1]
+    h = hash_bytes(events.ids, start, stop, np.uint64(table.header[SEED]))
+    place = place_of(table.names, table.hash, table.id_end, table.ids, h, events.ids, start, stop)
+    s = np.int64(table.names[place])
+    if s >= 0 and not table.ended[s]:
+        _pass_time(table, s, now_s, limits, done)
+    is_open = s >= 0 and not table.ended[s]
+    if events.kind[row] == ROOT:
+        if is_open:
+            return REPEATED_ROOT
+        if now_s - event_s >= limits.terminated_s:
+            return LATE
+        s = _append(table, events, row, h)
+        table.names[place] = s
+        _pass_time(table, s, now_s, limits, done)
+    elif not is_open or event_s < table.root_s[s]:
+        return LATE if late else ORPHAN
+    table.size[s] += 1
+    table.last_s[s] = max(table.last_s[s], event_s)
+    age_s, closed = event_s - table.root_s[s], table.closed[s]
+    if closed < len(limits.windows_s) and age_s < limits.windows_s[-1] and table.kept[s] < limits.max_kept:
+        _keep(table, s, event_s, events.mark[row])
+    return COUNTED_LATE if closed > 0 and age_s < limits.windows_s[closed - 1] else COUNTED
 
 
 @njit(cache=True)
-def gather_history(
-    slots: NDArray[np.int64],
-    kept: Ints,
-    old_offsets: Ints,
-    old_s: Floats,
-    old_marks: Floats,
-    new_offsets: Ints,
-    new_s: Floats,
-    new_marks: Floats,
-) -> tuple[Ints, Floats, Floats]:
-    """Copy the first ``kept[i]`` events of the history of ``slots[i]``: the state's part, then this batch's.
+def _append(table: Table, events: Events, row: np.int64, h: np.uint64) -> np.int64:
+    """Open a cascade by its root's event; return its slot."""
+    header = table.header
+    s = np.int64(header[N_SLOTS])
+    table.root_s[s] = table.last_s[s] = events.event_s[row]
+    table.size[s] = table.sent[s] = table.kept[s] = 0
+    table.closed[s] = table.ended[s] = 0
+    table.newest[s] = -1
+    table.hash[s] = h
+    table.has_text[s] = events.has_text[row]
+    for i in range(events.id_offsets[row], events.id_offsets[row + 1]):
+        table.ids[header[N_IDS]] = events.ids[i]
+        header[N_IDS] += 1
+    for i in range(events.text_offsets[row], events.text_offsets[row + 1]):
+        table.texts[header[N_TEXTS]] = events.texts[i]
+        header[N_TEXTS] += 1
+    table.id_end[s + 1] = header[N_IDS]
+    table.text_end[s + 1] = header[N_TEXTS]
+    header[N_SLOTS] += 1
+    header[N_OPEN] += 1
+    return s
 
-    ``old_offsets`` covers the state's slots; ``new_offsets`` all slots. Returns offsets, times and marks.
+
+@njit(cache=True)
+def _keep(table: Table, s: np.int64, event_s: float, mark: float) -> None:
+    """Append an event to a cascade's history."""
+    at = table.header[N_EVENTS]
+    table.history_s[at] = event_s
+    table.history_marks[at] = mark
+    table.previous[at] = table.newest[s]
+    table.newest[s] = at
+    table.kept[s] += 1
+    table.header[N_EVENTS] = at + 1
+
+
+@njit(cache=True)
+def _pass_time(table: Table, s: np.int64, now_s: float, limits: Limits, done: _Done) -> None:
+    """Close the windows of an open cascade whose time has come, and end it after its silence."""
+    partials, windows_s = done.partials, limits.windows_s
+    while table.closed[s] < len(windows_s) and now_s - table.root_s[s] >= windows_s[table.closed[s]]:
+        window = np.int64(table.closed[s])
+        if table.size[s] >= limits.min_size:
+            at = done.counts[0]
+            partials.slot[at], partials.window[at], partials.size[at] = s, window, table.size[s]
+            partials.kept[at], partials.newest[at] = table.kept[s], table.newest[s]
+            table.sent[s] |= np.int64(1) << window
+            done.counts[0] += 1
+        table.closed[s] += 1
+    if now_s - table.last_s[s] >= limits.terminated_s:
+        table.ended[s] = 1
+        table.header[N_OPEN] -= 1
+        done.ended[done.counts[1]] = s
+        done.counts[1] += 1
+
+
+@njit(cache=True)
+def put_in_order(
+    rows: Ints, offset: Ints, effect_s: Floats, late: Flags, kind: Flags, mark: Floats, most_moves: int
+) -> bool:
+    """Sort nearly sorted rows in place by effect; at one instant late ones first, as they came, then by kind
+    and mark. False if that took more than ``most_moves``: then they are only partly sorted.
     """
-    offsets = np.zeros(len(slots) + 1, np.int64)
-    for i in range(len(slots)):
-        offsets[i + 1] = offsets[i] + kept[i]
-    times_s, marks = np.empty(offsets[-1]), np.empty(offsets[-1])
-    for i in range(len(slots)):
-        s, to = slots[i], offsets[i]
-        n_old = old_offsets[s + 1] - old_offsets[s] if s + 1 < len(old_offsets) else 0
-        n_old = min(n_old, kept[i])
-        if n_old:
-            start = old_offsets[s]
-            times_s[to : to + n_old] = old_s[start : start + n_old]
-            marks[to : to + n_old] = old_marks[start : start + n_old]
-        n_new, start = kept[i] - n_old, new_offsets[s]
-        times_s[to + n_old : to + kept[i]] = new_s[start : start + n_new]
-        marks[to + n_old : to + kept[i]] = new_marks[start : start + n_new]
-    return offsets, times_s, marks
+    moves = 0
+    for i in range(1, len(rows)):
+        row, j = rows[i], i
+        while j > 0 and _before(row, rows[j - 1], offset, effect_s, late, kind, mark):
+            rows[j] = rows[j - 1]
+            j -= 1
+        rows[j] = row
+        moves += i - j
+        if moves > most_moves:
+            return False
+    return True
+
+
+@njit(cache=True)
+def _before(a: int, b: int, offset: Ints, effect_s: Floats, late: Flags, kind: Flags, mark: Floats) -> bool:
+    if effect_s[a] != effect_s[b]:
+        return bool(effect_s[a] < effect_s[b])
+    if late[a] != late[b]:
+        return bool(late[a] > late[b])
+    if not late[a] and kind[a] != kind[b]:
+        return bool(kind[a] < kind[b])
+    if not late[a] and mark[a] != mark[b]:
+        return bool(mark[a] < mark[b])
+    return bool(offset[a] < offset[b])

@@ -34,67 +34,38 @@ def hash_bytes(data: Bytes, start: int, stop: int, seed: np.uint64) -> np.uint64
 @njit(cache=True)
 def buckets_of(offsets: Ints, data: Bytes, count: int) -> NDArray[np.int32]:
     """Return the bucket of each id, shape (n,), in ``0 … count - 1``; the same in every process and run."""
-    bucket = np.empty(len(offsets) - 1, np.int32)
+    bucket = np.zeros(len(offsets) - 1, np.int32)
+    if count == 1:
+        return bucket
     for i in range(len(bucket)):
         bucket[i] = np.int32(hash_bytes(data, offsets[i], offsets[i + 1], np.uint64(0)) % np.uint64(count))
     return bucket
 
 
 @njit(cache=True)
-def match_ids(
-    known_offsets: Ints, known_data: Bytes, offsets: Ints, data: Bytes, seed: np.uint64
-) -> tuple[Ints, Ints]:
-    """Number ids by their bytes: the known ones 0 … k-1, then each new one in order of appearance.
+def place_of(
+    index: NDArray[np.int32],
+    hashes: NDArray[np.uint64],
+    ends: Ints,
+    known: Bytes,
+    h: np.uint64,
+    data: Bytes,
+    start: int,
+    stop: int,
+) -> np.int64:
+    """Return where an open-addressing index names the id ``data[start:stop]`` of hash ``h``, or could.
 
-    Ids are compared byte by byte, so two ids with one hash stay two. A seed of the caller's choosing keeps a
-    sender from preparing ids that collide.
-
-    Returns
-    -------
-    The number of each id, shape (n,), and for each new number the first row that bears it.
-
+    The index, a power of two long and never full, holds numbers of known ids; -1 is empty. The known id j has
+    ``hashes[j]`` and the bytes ``known[ends[j]:ends[j + 1]]``. Ids are compared byte by byte, so two ids with
+    one hash stay two.
     """
-    n_known, n = len(known_offsets) - 1, len(offsets) - 1
-    size = 16
-    while size < 2 * (n_known + n):
-        size *= 2
-    mask = np.uint64(size - 1)
-    table = np.full(size, -1, np.int64)
-    hashes = np.empty(n_known + n, np.uint64)
-    for i in range(n_known):
-        hashes[i] = hash_bytes(known_data, known_offsets[i], known_offsets[i + 1], seed)
-        place = hashes[i] & mask
-        while table[place] >= 0:
-            place = (place + np.uint64(1)) & mask
-        table[place] = i
-    number = np.empty(n, np.int64)
-    first = np.empty(n, np.int64)
-    n_new = 0
-    for i in range(n):
-        h = hash_bytes(data, offsets[i], offsets[i + 1], seed)
-        place = h & mask
-        while True:
-            j = table[place]
-            if j < 0:
-                table[place] = n_known + n_new
-                hashes[n_known + n_new] = h
-                first[n_new] = i
-                number[i] = n_known + n_new
-                n_new += 1
-                break
-            if hashes[j] == h:
-                if j < n_known:
-                    same = _same(
-                        known_data, known_offsets[j], known_offsets[j + 1], data, offsets[i], offsets[i + 1]
-                    )
-                else:
-                    row = first[j - n_known]
-                    same = _same(data, offsets[row], offsets[row + 1], data, offsets[i], offsets[i + 1])
-                if same:
-                    number[i] = j
-                    break
-            place = (place + np.uint64(1)) & mask
-    return number, first[:n_new]
+    mask = np.uint64(len(index) - 1)
+    place = h & mask
+    while True:
+        j = index[place]
+        if j < 0 or (hashes[j] == h and _same(known, ends[j], ends[j + 1], data, start, stop)):
+            return np.int64(place)
+        place = (place + np.uint64(1)) & mask
 
 
 @njit(cache=True)

@@ -1,20 +1,24 @@
-"""The collector's Spark adapter: PySpark's ``applyInPandasWithState``, its ``flatMapGroupsWithState``."""
+"""The collector's Spark adapter: PySpark's ``transformWithStateInPandas`` over packed micro-batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql.streaming.state import GroupState, GroupStateTimeout
+from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 from udfs.cascades.advance import LATE, ORPHAN, REPEATED_ROOT
 from udfs.cascades.bucket import EVENTS, Bucket, from_ipc, one_batch
+from udfs.cascades.journal import HEAD_SQL, Head, decisive, rebuilt, written
 from udfs.cascades.outcome import refused_letters, serie_values, size_values
 from udfs.cascades.rules import Rules
-from udfs.cascades.step import step
+from udfs.cascades.shelf import local_folder, place_of_bucket
+from udfs.cascades.step import Step, step
+from udfs.cascades.table import N_OPEN
 from udfs.cascades.tweets import Packer
 from udfs.letters import LETTERS
 from udfs.outgoing import outgoing, outgoing_sql
@@ -23,6 +27,9 @@ from udfs.outgoing import outgoing, outgoing_sql
 REFUSALS = ("orphans", "late", "repeated_roots", "malformed")
 #: Rows to send have a topic. Each bucket adds one row without, which counts what the micro-batch did to it.
 COUNTERS = ("ticks", "counted", "counted_late", *REFUSALS, "opened", "ended", "waiting")
+#: What the buckets that the micro-batch touched hold after it: open cascades, bytes in the state store and in
+#: memory.
+GAUGES = ("open", "state_bytes", "memory_bytes")
 _PACKED = "partition int, bucket int, latest_s double, ticks long, events binary, letters binary"
 
 
@@ -49,39 +56,83 @@ def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: di
                 yield from packer.pack(batch)
         yield from packer.clocks()
 
-    def follow(
-        key: tuple[int, int], rows: Iterator[pd.DataFrame], state: GroupState
+    packed = tweets.select("key", "value", "partition", "offset").mapInArrow(pack, _PACKED)
+    return packed.groupBy("partition", "bucket").transformWithStateInPandas(
+        Collector(rules, topics), outgoing_sql((*COUNTERS, *GAUGES)), "append", "none"
+    )
+
+
+class Collector(StatefulProcessor):
+    """Takes a bucket from the shelf, or makes it again, and advances it by a micro-batch."""
+
+    def __init__(self, rules: Rules, topics: dict[str, str]) -> None:
+        self._rules, self._topics = rules, topics
+
+    def init(self, handle: StatefulProcessorHandle) -> None:
+        """Name the state: see `udfs.cascades.journal`."""
+        self._head = handle.getValueState("head", HEAD_SQL)
+        self._journal = handle.getListState("journal", "entry binary")
+
+    def handleInputRows(  # noqa: N802 (Spark's name)
+        self, key: Any, rows: Iterator[Any], timerValues: Any
     ) -> Iterator[pd.DataFrame]:
+        """Advance one bucket; send partials, sizes, letters and a row that counts."""
         packed = pd.concat(list(rows))
-        bucket = Bucket.from_bytes(bytes(state.get[0])) if state.exists else Bucket.empty()
-        events = one_batch(EVENTS, [from_ipc(blob, EVENTS) for blob in packed["events"]])
-        outcome = step(bucket, events, float(packed["latest_s"].max()), rules)
-        state.update((outcome.bucket.to_bytes(),))
-        refused = refused_letters(outcome, topics["tweets"], int(key[0]))
+        found = self._head.get()
+        head = Head(*found) if found else Head.new(self._rules)
+        blobs, latest_s = packed["events"].tolist(), float(packed["latest_s"].max())
+        with place_of_bucket(local_folder(), bytes(head.name)) as place:
+            same_rules = head.rules == decisive(self._rules)
+            bucket = place.take(bytes(head.stamp)) if same_rules else None
+            if bucket is None:
+                entries = (bytes(entry) for (entry,) in self._journal.get())
+                bucket = rebuilt(entries, head, self._rules, place.allocate)
+            waited = bucket.pending.num_rows
+            events = one_batch(EVENTS, [from_ipc(blob, EVENTS) for blob in blobs])
+            outcome = step(bucket, events, latest_s, self._rules)
+            after = self._write(bucket, head, blobs, latest_s)
+            place.put(bucket, after.stamp)
         malformed = one_batch(LETTERS, [from_ipc(blob, LETTERS) for blob in packed["letters"]])
-        letters = one_batch(LETTERS, [malformed, refused])
-        sent = {
-            topics["cascade_series"]: (outcome.windows.cid, serie_values(outcome.windows)),
-            topics["cascade_properties"]: (outcome.sizes.cid, size_values(outcome.sizes)),
-            topics["dead_letters"]: (letters["key"], letters["value"]),
-        }
-        waiting = outcome.bucket.pending.num_rows - bucket.pending.num_rows
-        verdicts = np.bincount(outcome.refused_as, minlength=REPEATED_ROOT + 1)
-        counts = {
+        counts = _counts(outcome, malformed.num_rows, bucket.pending.num_rows - waited)
+        counts |= {
             "ticks": packed["ticks"].sum(),
-            "counted": outcome.counted,
-            "counted_late": outcome.counted_late,
-            "orphans": verdicts[ORPHAN],
-            "late": verdicts[LATE],
-            "repeated_roots": verdicts[REPEATED_ROOT],
-            "malformed": malformed.num_rows,
-            "opened": outcome.opened,
-            "ended": outcome.ended,
-            "waiting": waiting,
+            "open": bucket.table.header[N_OPEN],
+            "state_bytes": after.base_bytes + after.log_bytes,
+            "memory_bytes": bucket.nbytes,
+        }
+        letters = one_batch(
+            LETTERS, [malformed, refused_letters(outcome, self._topics["tweets"], int(key[0]))]
+        )
+        sent = {
+            self._topics["cascade_series"]: (outcome.windows.cid, serie_values(outcome.windows)),
+            self._topics["cascade_properties"]: (outcome.sizes.cid, size_values(outcome.sizes)),
+            self._topics["dead_letters"]: (letters["key"], letters["value"]),
         }
         yield outgoing(sent, counts).to_pandas()
 
-    packed = tweets.select("key", "value", "partition", "offset").mapInArrow(pack, _PACKED)
-    return packed.groupBy("partition", "bucket").applyInPandasWithState(
-        follow, outgoing_sql(COUNTERS), "bucket binary", "append", GroupStateTimeout.NoTimeout
-    )
+    def _write(self, bucket: Bucket, head: Head, blobs: list[bytes], latest_s: float) -> Head:
+        after, entry = written(bucket, head, blobs, latest_s, self._rules)
+        if after.log_bytes:
+            self._journal.appendValue((entry,))
+        else:
+            self._journal.put([(entry,)])
+        self._head.update(tuple(after))
+        return after
+
+    def close(self) -> None:
+        """Nothing is held between micro-batches."""
+
+
+def _counts(outcome: Step, malformed: int, waiting: int) -> dict[str, int]:
+    verdicts = np.bincount(outcome.refused_as, minlength=REPEATED_ROOT + 1)
+    return {
+        "counted": outcome.counted,
+        "counted_late": outcome.counted_late,
+        "orphans": int(verdicts[ORPHAN]),
+        "late": int(verdicts[LATE]),
+        "repeated_roots": int(verdicts[REPEATED_ROOT]),
+        "malformed": malformed,
+        "opened": outcome.opened,
+        "ended": outcome.ended,
+        "waiting": waiting,
+    }

@@ -52,13 +52,13 @@ def collect(batches, rules, n_buckets=3) -> Outcome:
             bucket = Bucket.from_bytes(states[b]) if b in states else Bucket.empty()
             events = one_batch(EVENTS, [from_ipc(row["events"], EVENTS) for row in mine])
             done = step(bucket, events, max(row["latest_s"] for row in mine), rules)
-            states[b] = done.bucket.to_bytes()
+            states[b] = bucket.to_bytes(len(rules.windows_s))
             letters = [from_ipc(row["letters"], LETTERS) for row in mine]
             letters.append(refused_letters(done, "tweets", 0))
             _note(out, done, one_batch(LETTERS, letters))
     buckets = [Bucket.from_bytes(data) for data in states.values()]
     out.waiting = sum(bucket.pending.num_rows for bucket in buckets)
-    out.open = sum(bucket.cascades.num_rows for bucket in buckets)
+    out.open = sum(bucket.cascades(len(rules.windows_s)).num_rows for bucket in buckets)
     return out
 
 

@@ -168,10 +168,12 @@ def test_history_leaves_the_state_when_the_last_window_closes():
     packer = Packer(SMALL, 1, "tweets")
     rows = [row for part in packer.pack(records(log)) for row in part.to_pylist()]
     events = one_batch(EVENTS, [from_ipc(row["events"], EVENTS) for row in rows])
-    done = step(Bucket.empty(), events, 16.5, SMALL).bucket
-    assert done.cascades.num_rows == 1
-    assert done.cascades["text"].to_pylist() == [None]
-    assert done.cascades["history_s"].to_pylist() == [[]]
+    bucket = Bucket.empty()
+    step(bucket, events, 16.5, SMALL)
+    cascades = bucket.cascades(len(SMALL.windows_s))
+    assert cascades.num_rows == 1
+    assert cascades["text"].to_pylist() == [None]
+    assert cascades["history_s"].to_pylist() == [[]]
 
 
 def test_an_id_may_return_after_its_cascade_has_ended():
