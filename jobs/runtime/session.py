@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from pyspark.sql import SparkSession
 
 from jobs.runtime.jars import CONF, connector_jars
@@ -86,10 +88,20 @@ def warm_workers(spark: SparkSession) -> None:
     spark.range(2, numPartitions=2).mapInArrow(lambda batches: batches, "id long").collect()
 
 
+def _own_folder(root: Path) -> Path:
+    """Return a folder for the temporary files of this process; those of processes that ended are removed."""
+    root.mkdir(parents=True, exist_ok=True)
+    for other in root.iterdir():
+        if other.name.isdigit() and not psutil.pid_exists(int(other.name)):
+            shutil.rmtree(other, ignore_errors=True)
+    folder = root / str(os.getpid())
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def _alone(builder: SparkSession.Builder, settings: Settings) -> SparkSession.Builder:
     os.environ.setdefault("JAVA_HOME", str(Path(find_java()).parents[1]))
-    local = settings.home / "spark"
-    local.mkdir(parents=True, exist_ok=True)
+    local = _own_folder(settings.home / "spark")
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     return (
         builder.master(settings.spark.master or LAPTOP_MASTER)

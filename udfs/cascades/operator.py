@@ -30,7 +30,7 @@ COUNTERS = ("ticks", "counted", "counted_late", *REFUSALS, "opened", "ended", "w
 #: What the buckets that the micro-batch touched hold after it: open cascades, bytes in the state store and in
 #: memory.
 GAUGES = ("open", "state_bytes", "memory_bytes")
-_PACKED = "partition int, bucket int, latest_s double, ticks long, events binary, letters binary"
+_PACKED = "shard int, partition int, bucket int, latest_s double, ticks long, events binary, letters binary"
 
 
 def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: dict[str, str]) -> DataFrame:
@@ -57,7 +57,7 @@ def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: di
         yield from packer.clocks()
 
     packed = tweets.select("key", "value", "partition", "offset").mapInArrow(pack, _PACKED)
-    return packed.groupBy("partition", "bucket").transformWithStateInPandas(
+    return packed.groupBy("shard").transformWithStateInPandas(
         Collector(rules, topics), outgoing_sql((*COUNTERS, *GAUGES)), "append", "none"
     )
 
@@ -101,7 +101,8 @@ class Collector(StatefulProcessor):
             "memory_bytes": bucket.nbytes,
         }
         letters = one_batch(
-            LETTERS, [malformed, refused_letters(outcome, self._topics["tweets"], int(key[0]))]
+            LETTERS,
+            [malformed, refused_letters(outcome, self._topics["tweets"], int(packed["partition"].iloc[0]))],
         )
         sent = {
             self._topics["cascade_series"]: (outcome.windows.cid, serie_values(outcome.windows)),

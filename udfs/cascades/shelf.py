@@ -1,9 +1,9 @@
 """Buckets between micro-batches: files mapped to memory that all Python workers of a machine share.
 
 A file saves making the bucket again from its journal; it decides nothing. It is used only when its stamp is
-the one that the state store names, so a task that failed, ran twice or moved to another machine finds no wrong
-state but none. There is one file a bucket, and one of the events that wait, in the application's own folder
-of temporary files, which Spark removes when the application ends.
+the one that the state store names, so a task that failed, ran twice or moved to another machine finds no
+wrong state but none. There is one file a bucket, and one of the events that wait, in the application's own
+folder of temporary files, which Spark removes when the application ends.
 """
 
 from __future__ import annotations

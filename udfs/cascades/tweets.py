@@ -15,6 +15,7 @@ from udfs.cascades.bucket import EVENTS, to_ipc
 from udfs.cascades.ids import buckets_of
 from udfs.cascades.rules import Rules
 from udfs.cascades.scan import KINDS
+from udfs.cascades.shards import shard_of
 from udfs.cascades.tweet_values import Tweets, is_utf8, read_tweets
 from udfs.json_rows import Rejected, binary_parts
 from udfs.letters import letters_of_records
@@ -26,6 +27,7 @@ MAX_EVENT_TIME_S = 253_402_300_800.0
 #: event time with each micro-batch that read from it, so a bucket's clock runs without events of its own.
 PACKED = pa.schema(
     [
+        ("shard", pa.int32()),
         ("partition", pa.int32()),
         ("bucket", pa.int32()),
         ("latest_s", pa.float64()),
@@ -62,7 +64,7 @@ class Packer:
         for partition, latest_s in self._latest_s.items():
             bucket = np.arange(self.n_buckets, dtype=np.int32)
             empty = [b""] * self.n_buckets
-            yield _packed(partition, bucket, latest_s, [0] * self.n_buckets, empty, empty)
+            yield _packed(self.n_buckets, partition, bucket, latest_s, [0] * self.n_buckets, empty, empty)
 
     def _pack(self, partition: int, records: pa.RecordBatch) -> pa.RecordBatch:
         tweets, rejected = read_tweets(records["value"], self.rules)
@@ -121,11 +123,18 @@ class Packer:
         letters.append(to_ipc(letters_of_records(records, rejected, self.topic)))
         counts = [0] * (len(buckets) - 1) + [ticks]
         return _packed(
-            partition, np.array(buckets, np.int32), self._latest_s[partition], counts, blobs, letters
+            self.n_buckets,
+            partition,
+            np.array(buckets, np.int32),
+            self._latest_s[partition],
+            counts,
+            blobs,
+            letters,
         )
 
 
 def _packed(
+    n_buckets: int,
     partition: int,
     bucket: NDArray[Any],
     latest_s: float,
@@ -134,7 +143,8 @@ def _packed(
     letters: list[bytes],
 ) -> pa.RecordBatch:
     k = len(bucket)
-    columns = [np.full(k, partition, np.int32), bucket, np.full(k, latest_s), ticks, events, letters]
+    shard = [shard_of(partition * n_buckets + number) for number in bucket.tolist()]
+    columns = [shard, np.full(k, partition, np.int32), bucket, np.full(k, latest_s), ticks, events, letters]
     return pa.RecordBatch.from_arrays(
         [pa.array(column, kind.type) for column, kind in zip(columns, PACKED, strict=True)], schema=PACKED
     )
