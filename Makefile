@@ -22,7 +22,7 @@ NO_PYTHON := no Python 3.11 or newer found: install one (Debian, Ubuntu: apt-get
 NO_VENV := this Python cannot make virtual environments: install what it lacks \
   (Debian, Ubuntu: apt-get install python3-venv), or uv
 
-.PHONY: setup demo test lint bench clean help
+.PHONY: setup demo test lint bench bench-pipeline clean help
 
 setup: $(INSTALLED) $(JARS) $(KERNELS) ## install packages and jars, compile (about 3 minutes the first time)
 
@@ -41,13 +41,16 @@ lint: setup ## check style, format, types and which part may import which
 bench: setup ## run every script in benchmarks/
 	@set -e; for script in $(wildcard benchmarks/[a-z]*.py); do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
+bench-pipeline: setup ## all jobs under load: the rate they hold, the delay of predictions (15 minutes)
+	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
+
 clean: ## remove .venv, .tweetoscope (broker data, models) and caches
 	@if [ -x $(BIN)/tweetoscope ]; then $(BIN)/tweetoscope broker stop >/dev/null 2>&1 || true; fi
 	rm -rf $(VENV) .tweetoscope build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find jobs udfs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@set -eu; python=; \
