@@ -22,7 +22,7 @@ NO_PYTHON := no Python 3.11 or newer found: install one (Debian, Ubuntu: apt-get
 NO_VENV := this Python cannot make virtual environments: install what it lacks \
   (Debian, Ubuntu: apt-get install python3-venv), or uv
 
-.PHONY: setup demo test lint bench bench-pipeline clean help
+.PHONY: setup demo test lint bench bench-hawkes bench-collector bench-pipeline clean help
 
 setup: $(INSTALLED) $(JARS) $(KERNELS) ## install packages and jars, compile (about 3 minutes the first time)
 
@@ -38,8 +38,13 @@ lint: setup ## check style, format, types and which part may import which
 	$(BIN)/mypy --strict jobs udfs
 	$(BIN)/lint-imports
 
-bench: setup ## run every script in benchmarks/
-	@set -e; for script in $(wildcard benchmarks/[a-z]*.py); do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+bench: bench-hawkes bench-collector bench-pipeline ## run all benchmarks, one after the other (hours)
+
+bench-hawkes: setup ## the batched fit beside scipy's Powell (a minute)
+	@$(BIN)/python -m benchmarks.hawkes_fits $(ARGS)
+
+bench-collector: setup ## the collector beside Scala, PyFlink, Quix Streams and plain Python (2 hours); flags in ARGS
+	@$(BIN)/python -m benchmarks.collector $(ARGS)
 
 bench-pipeline: setup ## all jobs under load: the rate they hold, the delay of predictions (15 minutes)
 	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
@@ -50,7 +55,7 @@ clean: ## remove .venv, .tweetoscope (broker data, models) and caches
 	@find jobs udfs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@set -eu; python=; \
