@@ -21,10 +21,12 @@ KINDS = ("tweet", "retweet", "tick")
 
 _QUOTE, _BACKSLASH, _COMMA, _COLON, _MINUS, _PLUS, _DOT, _ZERO, _NINE = b'"\\,:-+.09'
 _OPEN, _CLOSE, _SPACE, _TAB, _LINE, _RETURN, _SMALL_E, _BIG_E = b"{} \t\n\reE"
-#: Powers of ten, and whole numbers up to 2^53, are exact in a double; so their quotient is the nearest one
-#: (Clinger 1990, "How to read floating point numbers accurately", the fast path).
-_POWERS = np.array([float(10**k) for k in range(23)])
+#: Whole numbers up to 2^53 and these powers of ten are exact in a double, so their quotient is the nearest
+#: one (Clinger 1990, "How to read floating point numbers accurately", the fast path).
 _LARGEST = 1 << 53
+#: One more than tells a double from its neighbours; eight times a number of so many digits fits in 64 bits.
+_DIGITS = 18
+_POWERS = np.array([10**k for k in range(_DIGITS + 1)])
 _WORDS = np.frombuffer(b"truefalsenull", np.uint8)
 _TYPE, _T, _M, _MSG, _OTHER = range(5)
 _NAMES = np.frombuffer(b"typetmmsg", np.uint8)
@@ -149,7 +151,7 @@ def _number(data: Bytes, at: int, stop: int) -> tuple[int, float]:
     if negative:
         at += 1
     first, whole, exponent = at, np.int64(0), 0
-    while at < stop and _ZERO <= data[at] <= _NINE and at - first < 18:
+    while at < stop and _ZERO <= data[at] <= _NINE and at - first < _DIGITS:
         whole = whole * 10 + (np.int64(data[at]) - _ZERO)
         at += 1
     if at == first or (data[first] == _ZERO and at - first > 1):
@@ -157,18 +159,33 @@ def _number(data: Bytes, at: int, stop: int) -> tuple[int, float]:
     digits = at - first
     if at < stop and data[at] == _DOT:
         first = at = at + 1
-        while at < stop and _ZERO <= data[at] <= _NINE and digits + at - first < 18:
+        while at < stop and _ZERO <= data[at] <= _NINE and digits + at - first < _DIGITS:
             whole = whole * 10 + (np.int64(data[at]) - _ZERO)
             at += 1
         if at == first:
             return -1, 0.0
         exponent = first - at
-    if whole > _LARGEST or exponent < -22:
-        return -1, 0.0
     if at < stop and (_ZERO <= data[at] <= _NINE or data[at] == _SMALL_E or data[at] == _BIG_E):
         return -1, 0.0
-    number = np.float64(whole) / _POWERS[-exponent]
+    # Whether -0 is the whole number 0 is not for us to say.
+    if negative and whole == 0:
+        return -1, 0.0
+    number = _quotient(whole, _POWERS[-exponent])
     return at, -number if negative else number
+
+
+@njit(cache=True)
+def _quotient(whole: np.int64, power: np.int64) -> float:
+    """Return the double nearest to ``whole / power``."""
+    if whole <= _LARGEST:
+        return np.float64(whole) / np.float64(power)
+    # Long division, three bits a step, to two bits more than a double has; the last says whether more follow.
+    quotient, rest, scale = whole // power, whole % power, 1.0
+    while quotient < 4 * _LARGEST:
+        quotient, rest, scale = 8 * quotient + 8 * rest // power, 8 * rest % power, scale / 8
+    if rest > 0:
+        quotient |= 1
+    return np.float64(quotient) * scale
 
 
 @njit(cache=True)
