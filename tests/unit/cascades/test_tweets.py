@@ -13,6 +13,8 @@ from udfs.cascades.rules import Rules
 from udfs.cascades.tweets import PACKED, Packer
 from udfs.letters import LETTERS
 
+PROMPT = dataclasses.replace(Rules(), allowed_delay_s=2.0)
+
 
 def log_of(*events):
     return [(offset, cid, kind, float(t), 1.0, None) for offset, (cid, kind, t) in enumerate(events)]
@@ -38,22 +40,33 @@ def letters_of(rows):
     return one_batch(LETTERS, [from_ipc(row["letters"], LETTERS) for row in rows]).to_pylist()
 
 
-def test_each_event_carries_the_latest_time_before_it():
+def test_an_event_further_behind_than_the_delay_carries_the_latest_time_before_it():
     log = log_of(
-        ("a", "tweet", 5), ("b", "tweet", 3), (None, "tick", 9), ("a", "retweet", 7), ("b", "retweet", 8)
+        ("a", "tweet", 5), ("b", "tweet", 3), (None, "tick", 9), ("a", "retweet", 6.99), ("b", "retweet", 7)
     )
-    rows = packed(Packer(Rules(), 4, "tweets"), records(log[:2]), records(log[2:]))
-    assert [event["before_s"] for event in events_of(rows)] == [-np.inf, 5, 9, 9]
-    assert max(row["latest_s"] for row in rows) == 9
+    for cut in range(1, 5):
+        rows = packed(Packer(PROMPT, 4, "tweets"), records(log[:cut]), records(log[cut:]))
+        assert [event["before_s"] for event in events_of(rows)] == [None, None, 9, None]
+        assert max(row["latest_s"] for row in rows) == 9
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=1), st.integers(0, 12))
+def test_only_events_behind_the_running_clock_carry_it(times, cut):
+    log = log_of(*(("a", "tweet", t) for t in times))
+    batches = [records(part) for part in (log[:cut], log[cut:]) if part]
+    before = [max(times[:i], default=-np.inf) for i in range(len(times))]
+    behind = [b if t < b - PROMPT.allowed_delay_s else None for t, b in zip(times, before, strict=True)]
+    assert [event["before_s"] for event in events_of(packed(Packer(PROMPT, 1, "tweets"), *batches))] == behind
 
 
 def test_each_partition_has_its_own_clock():
     packer = Packer(Rules(), 2, "tweets")
-    both = pa.concat_batches([records(log_of(("a", "tweet", 5)), 0), records(log_of(("b", "tweet", 3)), 1)])
+    both = pa.concat_batches([records(log_of(("a", "tweet", 50)), 0), records(log_of(("b", "tweet", 3)), 1)])
     rows = packed(packer, both, records([(1, "a", "retweet", 6.0, 1.0, None)], 0))
     latest = {(row["partition"], row["latest_s"]) for row in rows[-4:]}
-    assert latest == {(0, 6), (1, 3)}
-    assert [event["before_s"] for event in events_of([r for r in rows if r["partition"] == 1])] == [-np.inf]
+    assert latest == {(0, 50), (1, 3)}
+    assert [event["before_s"] for event in events_of([r for r in rows if r["partition"] == 1])] == [None]
 
 
 def test_every_bucket_gets_the_clock_once_a_micro_batch():
@@ -79,9 +92,9 @@ BAD = [
 
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_value_does_not_move_the_clock(bad):
-    batch = raw([(b"a", tweet("tweet", 5)), bad, (b"a", tweet("retweet", 6))])
-    rows = packed(Packer(Rules(), 3, "tweets"), batch)
-    assert [event["before_s"] for event in events_of(rows)] == [-np.inf, 5]
+    batch = raw([(b"a", tweet("tweet", 5)), bad, (b"a", tweet("retweet", 6)), (b"a", tweet("retweet", 1))])
+    rows = packed(Packer(PROMPT, 3, "tweets"), batch)
+    assert [event["before_s"] for event in events_of(rows)] == [None, None, 6]
     assert {row["latest_s"] for row in rows} == {6}
     assert [letter["key"] for letter in letters_of(rows)] == [bad[0]]
 
