@@ -35,7 +35,7 @@ from jobs.runtime.topics import TWEETS
 SYSTEMS = ("ours", "scala", "scala_from_json", "read")
 SCHEMA = "key binary, value binary, partition int, offset long"
 #: Between two looks at a query's progress: a tenth of the shortest micro-batch.
-POLL_S = 0.05
+POLL_S = 0.2
 #: A peer is tuned for its state: a count of rows costs a read with each write, and 8 MB of cache are few.
 SCALA_CONF = {
     "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
@@ -163,7 +163,7 @@ class Side:
         """Watch a query until it has done so many micro-batches; the first is not counted."""
         seen, cpu_s, start = 0, (0.0, 0.0), time.monotonic()
         while seen < wanted:
-            active, done = query.isActive, len(query.recentProgress)
+            active, done = query.isActive, len(query._jsq.recentProgress())  # type: ignore[attr-defined]
             if done > seen:
                 if seen == 0:
                     cpu_s = (self.meter.cpu_s(), 0.0)

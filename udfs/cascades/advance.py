@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from udfs.cascades.ids import Bytes, hash_bytes, place_of
+from udfs.cascades.ids import Bytes, copy, hash_bytes, place_of
 from udfs.cascades.table import N_EVENTS, N_IDS, N_OPEN, N_SLOTS, N_TEXTS, SEED, Table
 from udfs.ragged import Floats, Ints
 
@@ -96,7 +96,7 @@ def advance(
         row = order[i]
         verdict[i] = _take(table, events, row, effect_s[row], late[row], limits, done)
     for s in range(table.header[N_SLOTS]):
-        if not table.ended[s]:
+        if not table.slots[s].ended:
             _pass_time(table, np.int64(s), clock_s, limits, done)
     n, n_ended = done.counts
     found = Partials(
@@ -113,11 +113,11 @@ def _take(
     event_s = events.event_s[row]
     start, stop = events.id_offsets[row], events.id_offsets[row + 1]
     h = hash_bytes(events.ids, start, stop, np.uint64(table.header[SEED]))
-    place = place_of(table.names, table.hash, table.id_end, table.ids, h, events.ids, start, stop)
+    place = place_of(table.names, table.slots, table.ids, h, events.ids, start, stop)
     s = np.int64(table.names[place])
-    if s >= 0 and not table.ended[s]:
+    if s >= 0 and not table.slots[s].ended:
         _pass_time(table, s, now_s, limits, done)
-    is_open = s >= 0 and not table.ended[s]
+    is_open = s >= 0 and not table.slots[s].ended
     if events.kind[row] == ROOT:
         if is_open:
             return REPEATED_ROOT
@@ -126,12 +126,13 @@ def _take(
         s = _append(table, events, row, h)
         table.names[place] = s
         _pass_time(table, s, now_s, limits, done)
-    elif not is_open or event_s < table.root_s[s]:
+    elif not is_open or event_s < table.slots[s].root_s:
         return LATE if late else ORPHAN
-    table.size[s] += 1
-    table.last_s[s] = max(table.last_s[s], event_s)
-    age_s, closed = event_s - table.root_s[s], table.closed[s]
-    if closed < len(limits.windows_s) and age_s < limits.windows_s[-1] and table.kept[s] < limits.max_kept:
+    slot = table.slots[s]
+    slot.size += 1
+    slot.last_s = max(slot.last_s, event_s)
+    age_s, closed = event_s - slot.root_s, slot.closed
+    if closed < len(limits.windows_s) and age_s < limits.windows_s[-1] and slot.kept < limits.max_kept:
         _keep(table, s, event_s, events.mark[row])
     return COUNTED_LATE if closed > 0 and age_s < limits.windows_s[closed - 1] else COUNTED
 
@@ -141,20 +142,20 @@ def _append(table: Table, events: Events, row: np.int64, h: np.uint64) -> np.int
     """Open a cascade by its root's event; return its slot."""
     header = table.header
     s = np.int64(header[N_SLOTS])
-    table.root_s[s] = table.last_s[s] = events.event_s[row]
-    table.size[s] = table.sent[s] = table.kept[s] = 0
-    table.closed[s] = table.ended[s] = 0
-    table.newest[s] = -1
-    table.hash[s] = h
-    table.has_text[s] = events.has_text[row]
-    for i in range(events.id_offsets[row], events.id_offsets[row + 1]):
-        table.ids[header[N_IDS]] = events.ids[i]
-        header[N_IDS] += 1
-    for i in range(events.text_offsets[row], events.text_offsets[row + 1]):
-        table.texts[header[N_TEXTS]] = events.texts[i]
-        header[N_TEXTS] += 1
-    table.id_end[s + 1] = header[N_IDS]
-    table.text_end[s + 1] = header[N_TEXTS]
+    id_size = events.id_offsets[row + 1] - events.id_offsets[row]
+    text_size = events.text_offsets[row + 1] - events.text_offsets[row]
+    copy(table.ids, header[N_IDS], events.ids, events.id_offsets[row], id_size)
+    copy(table.texts, header[N_TEXTS], events.texts, events.text_offsets[row], text_size)
+    slot = table.slots[s]
+    slot.root_s = slot.last_s = events.event_s[row]
+    slot.hash = h
+    slot.id_start, slot.id_size = header[N_IDS], id_size
+    slot.text_start, slot.text_size = header[N_TEXTS], text_size if events.has_text[row] else -1
+    slot.size = slot.kept = 0
+    slot.newest = -1
+    slot.closed = slot.ended = slot.sent = 0
+    header[N_IDS] += id_size
+    header[N_TEXTS] += text_size
     header[N_SLOTS] += 1
     header[N_OPEN] += 1
     return s
@@ -163,30 +164,29 @@ def _append(table: Table, events: Events, row: np.int64, h: np.uint64) -> np.int
 @njit(cache=True)
 def _keep(table: Table, s: np.int64, event_s: float, mark: float) -> None:
     """Append an event to a cascade's history."""
-    at = table.header[N_EVENTS]
+    slot, at = table.slots[s], table.header[N_EVENTS]
     table.history_s[at] = event_s
     table.history_marks[at] = mark
-    table.previous[at] = table.newest[s]
-    table.newest[s] = at
-    table.kept[s] += 1
+    table.previous[at] = slot.newest
+    slot.newest = at
+    slot.kept += 1
     table.header[N_EVENTS] = at + 1
 
 
 @njit(cache=True)
 def _pass_time(table: Table, s: np.int64, now_s: float, limits: Limits, done: _Done) -> None:
     """Close the windows of an open cascade whose time has come, and end it after its silence."""
-    partials, windows_s = done.partials, limits.windows_s
-    while table.closed[s] < len(windows_s) and now_s - table.root_s[s] >= windows_s[table.closed[s]]:
-        window = np.int64(table.closed[s])
-        if table.size[s] >= limits.min_size:
+    slot, partials, windows_s = table.slots[s], done.partials, limits.windows_s
+    while slot.closed < len(windows_s) and now_s - slot.root_s >= windows_s[slot.closed]:
+        if slot.size >= limits.min_size:
             at = done.counts[0]
-            partials.slot[at], partials.window[at], partials.size[at] = s, window, table.size[s]
-            partials.kept[at], partials.newest[at] = table.kept[s], table.newest[s]
-            table.sent[s] |= np.int64(1) << window
+            partials.slot[at], partials.window[at], partials.size[at] = s, slot.closed, slot.size
+            partials.kept[at], partials.newest[at] = slot.kept, slot.newest
+            slot.sent |= np.uint8(1) << np.uint8(slot.closed)
             done.counts[0] += 1
-        table.closed[s] += 1
-    if now_s - table.last_s[s] >= limits.terminated_s:
-        table.ended[s] = 1
+        slot.closed += 1
+    if now_s - slot.last_s >= limits.terminated_s:
+        slot.ended = 1
         table.header[N_OPEN] -= 1
         done.ended[done.counts[1]] = s
         done.counts[1] += 1

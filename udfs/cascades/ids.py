@@ -14,18 +14,34 @@ _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 
 
+@njit(cache=True, inline="always")
+def _word(data: Bytes, at: np.uintp) -> np.uint64:
+    """Return eight bytes, the first the lowest; spelt out, it is one load."""
+    word = np.uint64(0)
+    for i in range(8):
+        word |= np.uint64(data[at + np.uintp(i)]) << np.uint64(8 * i)
+    return word
+
+
+@njit(cache=True, inline="always")
+def _mixed(h: np.uint64, word: np.uint64) -> np.uint64:
+    h = (h ^ word) * _PRIME
+    return h ^ (h >> np.uint64(32))
+
+
 @njit(cache=True)
 def hash_bytes(data: Bytes, start: int, stop: int, seed: np.uint64) -> np.uint64:
     """Hash ``data[start:stop]`` to 64 bits, eight bytes a step (the finisher is splitmix64's)."""
     h = seed ^ (np.uint64(stop - start) * _PRIME)
     place = start
-    while place < stop:
-        word = np.uint64(0)
-        for shift in range(min(8, stop - place)):
-            word |= np.uint64(data[place + shift]) << np.uint64(8 * shift)
-        h = (h ^ word) * _PRIME
-        h ^= h >> np.uint64(32)
+    while place + 8 <= stop:
+        h = _mixed(h, _word(data, np.uintp(place)))
         place += 8
+    if place < stop:
+        word = np.uint64(0)
+        for i in range(stop - place):
+            word |= np.uint64(data[np.uintp(place + i)]) << np.uint64(8 * i)
+        h = _mixed(h, word)
     h ^= h >> np.uint64(30)
     h *= _MIX
     return h ^ (h >> np.uint64(27))
@@ -43,10 +59,16 @@ def buckets_of(offsets: Ints, data: Bytes, count: int) -> NDArray[np.int32]:
 
 
 @njit(cache=True)
+def copy(into: Bytes, at: int, data: Bytes, start: int, size: int) -> None:
+    """Copy ``size`` bytes."""
+    for i in range(size):
+        into[np.uintp(at + i)] = data[np.uintp(start + i)]
+
+
+@njit(cache=True)
 def place_of(
-    index: NDArray[np.int32],
-    hashes: NDArray[np.uint64],
-    ends: Ints,
+    names: NDArray[np.int32],
+    slots: NDArray[np.void],
     known: Bytes,
     h: np.uint64,
     data: Bytes,
@@ -55,24 +77,26 @@ def place_of(
 ) -> np.int64:
     """Return where an open-addressing index names the id ``data[start:stop]`` of hash ``h``, or could.
 
-    The index, a power of two long and never full, holds numbers of known ids; -1 is empty. The known id j has
-    ``hashes[j]`` and the bytes ``known[ends[j]:ends[j + 1]]``. Ids are compared byte by byte, so two ids with
-    one hash stay two.
+    The index, a power of two long and never full, holds numbers of slots; -1 is empty. A slot has ``hash`` and
+    the ``id_size`` bytes of ``known`` from ``id_start``. Ids are compared byte by byte, so two ids with one
+    hash stay two.
     """
-    mask = np.uint64(len(index) - 1)
+    mask = np.uint64(len(names) - 1)
     place = h & mask
     while True:
-        j = index[place]
-        if j < 0 or (hashes[j] == h and _same(known, ends[j], ends[j + 1], data, start, stop)):
+        s = names[place]
+        if s < 0 or (
+            slots[s].hash == h and _same(known, slots[s].id_start, slots[s].id_size, data, start, stop)
+        ):
             return np.int64(place)
         place = (place + np.uint64(1)) & mask
 
 
 @njit(cache=True)
-def _same(a: Bytes, a_start: int, a_stop: int, b: Bytes, b_start: int, b_stop: int) -> bool:
-    if a_stop - a_start != b_stop - b_start:
+def _same(known: Bytes, at: int, size: int, data: Bytes, start: int, stop: int) -> bool:
+    if stop - start != size:
         return False
-    for i in range(a_stop - a_start):
-        if a[a_start + i] != b[b_start + i]:
+    for i in range(size):
+        if known[np.uintp(at + i)] != data[np.uintp(start + i)]:
             return False
     return True

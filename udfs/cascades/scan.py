@@ -28,6 +28,8 @@ _LARGEST = 1 << 53
 _DIGITS = 18
 _POWERS = np.array([10**k for k in range(_DIGITS + 1)])
 _WORDS = np.frombuffer(b"truefalsenull", np.uint8)
+#: Bytes at which the plain part of a string ends: its quote, an escape, and those that JSON does not allow.
+_ENDS_TEXT = np.array([byte < _SPACE or byte in {_QUOTE, _BACKSLASH} for byte in range(256)])
 _TYPE, _T, _M, _MSG, _OTHER = range(5)
 _NAMES = np.frombuffer(b"typetmmsg", np.uint8)
 _TYPES = np.frombuffer(b"tweetretweettick", np.uint8)
@@ -59,6 +61,15 @@ def scan(offsets: Ints, data: Bytes, max_bytes: int) -> Scanned:
         if offsets[i + 1] - offsets[i] <= max_bytes:
             out.taken[i] = _object(data, offsets[i], offsets[i + 1], out, i)
     return out
+
+
+@njit(cache=True)
+def is_ascii(data: Bytes) -> bool:
+    """Tell whether no byte is above 127: then it is UTF-8 too."""
+    every = np.uint8(0)
+    for byte in data:
+        every |= byte
+    return bool(every < 128)
 
 
 @njit(cache=True)
@@ -134,14 +145,10 @@ def _string(data: Bytes, at: int, stop: int) -> int:
     if at >= stop or data[at] != _QUOTE:
         return -1
     at += 1
-    while at < stop:
-        byte = data[at]
-        if byte == _QUOTE:
-            return at + 1
-        if byte == _BACKSLASH or byte < _SPACE:
-            return -1
+    # An unsigned index spares the question whether it counts from the end.
+    while at < stop and not _ENDS_TEXT[data[np.uintp(at)]]:
         at += 1
-    return -1
+    return at + 1 if at < stop and data[at] == _QUOTE else -1
 
 
 @njit(cache=True)

@@ -140,24 +140,26 @@ def _need(events: Events, order: Ints) -> Capacity:
 
 def _windows(table: Table, partials: Partials, rules: Rules) -> Windows:
     offsets, event_s, marks = histories(table, partials.newest, partials.kept)
-    root_s = table.root_s[partials.slot]
-    times_s = event_s - np.repeat(root_s, np.diff(offsets))
-    owner = np.repeat(np.arange(len(partials.slot)), np.diff(offsets))
+    slots = table.slots[partials.slot]
+    times_s = event_s - np.repeat(slots["root_s"], np.diff(offsets))
+    owner = np.repeat(np.arange(len(slots)), np.diff(offsets))
     order = np.lexsort((times_s, owner))
-    every: Bools = np.ones(len(partials.slot), bool)
+    every: Bools = np.ones(len(slots), bool)
     return Windows(
-        ids_of(table, partials.slot),
-        texts_of(table, partials.slot, every),
+        ids_of(table, slots),
+        texts_of(table, slots, every),
         np.array(rules.windows_s)[partials.window],
-        root_s,
+        slots["root_s"],
         partials.size,
         Ragged(offsets, times_s[order], marks[order]),
     )
 
 
 def _sizes(table: Table, ended: Ints, rules: Rules) -> Sizes:
-    bits = (table.sent[ended, None] >> np.arange(len(rules.windows_s))) & 1
-    place, window = np.nonzero(bits)
-    slot = ended[place]
+    slots = table.slots[ended]
+    place, window = np.nonzero((slots["sent"][:, None] >> np.arange(len(rules.windows_s))) & 1)
+    slots = slots[place]
     window_s = np.array(rules.windows_s)[window]
-    return Sizes(ids_of(table, slot), window_s, table.root_s[slot], table.size[slot], table.last_s[slot])
+    return Sizes(
+        ids_of(table, slots), window_s, slots["root_s"], slots["size"].astype(np.int64), slots["last_s"]
+    )

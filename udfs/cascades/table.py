@@ -15,7 +15,7 @@ import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
-from udfs.cascades.ids import Bytes, hash_bytes, place_of
+from udfs.cascades.ids import Bytes, copy, hash_bytes, place_of
 from udfs.json_rows import binary_parts
 from udfs.ragged import Floats, Ints
 
@@ -53,31 +53,40 @@ class Capacity(NamedTuple):
     events: int
 
 
+#: What is known of a cascade beside its bytes and its history: 64 bytes, one line of a processor's cache.
+SLOT = np.dtype(
+    [
+        ("root_s", np.float64),
+        ("last_s", np.float64),
+        ("hash", np.uint64),
+        ("id_start", np.int64),
+        ("text_start", np.int64),
+        ("size", np.int32),
+        #: Events in the history, and the place of its last one; -1 for none.
+        ("kept", np.int32),
+        ("newest", np.int32),
+        #: Bytes of the text; -1 for none.
+        ("text_size", np.int32),
+        ("id_size", np.int16),
+        #: Windows that have closed; bit w of ``sent``: the partial of window w was sent.
+        ("closed", np.int8),
+        ("ended", np.int8),
+        ("sent", np.uint8),
+        ("", np.uint8, 3),
+    ]
+)
+
+
 class Table(NamedTuple):
-    """Cascade s has the slot s of each array; an event of a history has its place in the last three."""
+    """The cascades are slots; an event of a history has its place in the last three arrays."""
 
     header: Ints
     latest_s: Floats
     """The partition's latest event time, shape (1,)."""
-    root_s: Floats
-    last_s: Floats
-    size: Ints
-    sent: Ints
-    """Bit w: the partial of window w was sent."""
-    kept: Ints
-    """Events in the history."""
-    newest: Ints
-    """Place of the history's last event; -1 for none."""
-    hash: NDArray[np.uint64]
-    id_end: Ints
-    text_end: Ints
-    """Slot s has the bytes ``id_end[s]:id_end[s + 1]`` of ``ids`` and of ``texts`` likewise."""
+    slots: NDArray[np.void]
+    """Of dtype SLOT."""
     names: NDArray[np.int32]
-    """Open addressing by id; -1 is empty. A slot that has ended keeps its place until its id returns."""
-    closed: NDArray[np.int8]
-    """Windows that have closed."""
-    has_text: NDArray[np.int8]
-    ended: NDArray[np.int8]
+    """Open addressing of slots by id; -1 is empty. A slot that ended keeps its place until its id returns."""
     ids: Bytes
     texts: Bytes
     history_s: Floats
@@ -88,7 +97,7 @@ class Table(NamedTuple):
     @property
     def capacity(self) -> Capacity:
         """Return what the arrays have room for."""
-        return Capacity(len(self.root_s), len(self.ids), len(self.texts), len(self.history_s))
+        return Capacity(len(self.slots), len(self.ids), len(self.texts), len(self.history_s))
 
 
 #: How a table gets its buffer of zeros: size in bytes in, writable buffer out.
@@ -99,15 +108,13 @@ def _index_size(slots: int) -> int:
     return 1 << max(4, int(2 * slots - 1).bit_length())
 
 
-def _arrays(capacity: Capacity) -> list[tuple[type[Any], int]]:
+def _arrays(capacity: Capacity) -> list[tuple[Any, int]]:
     """Return type and length of each array, in the order of the fields of `Table`."""
     slots, id_bytes, text_bytes, events = capacity
-    f8, i8 = np.float64, np.int64
+    f8 = np.float64
     return [
-        (i8, _HEADER_WORDS), (f8, 1), (f8, slots), (f8, slots), (i8, slots), (i8, slots), (i8, slots),
-        (i8, slots), (np.uint64, slots), (i8, slots + 1), (i8, slots + 1), (np.int32, _index_size(slots)),
-        (np.int8, slots), (np.int8, slots), (np.int8, slots), (np.uint8, id_bytes), (np.uint8, text_bytes),
-        (f8, events), (f8, events), (np.int32, events),
+        (np.int64, _HEADER_WORDS), (f8, 1), (SLOT, slots), (np.int32, _index_size(slots)),
+        (np.uint8, id_bytes), (np.uint8, text_bytes), (f8, events), (f8, events), (np.int32, events),
     ]  # fmt: skip
 
 
@@ -158,12 +165,16 @@ def table_of(rows: pa.RecordBatch, latest_s: float, room: Capacity, allocate: Al
     table.header[N_SLOTS : N_OPEN + 1] = [*used, rows.num_rows]
     table.latest_s[0] = latest_s
     table.names[:] = -1
+    slots = table.slots[: rows.num_rows]
     for name in ("root_s", "last_s", "size", "sent", "closed"):
-        getattr(table, name)[: rows.num_rows] = rows[name].to_numpy()
-    table.has_text[: rows.num_rows] = rows["text"].is_valid().to_numpy(zero_copy_only=False)
-    for ends, into, (offsets, data) in ((table.id_end, table.ids, cid), (table.text_end, table.texts, text)):
-        ends[: rows.num_rows + 1] = offsets - offsets[0]
+        slots[name] = rows[name].to_numpy()
+    for start, size, into, (offsets, data) in (
+        ("id_start", "id_size", table.ids, cid),
+        ("text_start", "text_size", table.texts, text),
+    ):
+        slots[start], slots[size] = offsets[:-1] - offsets[0], np.diff(offsets)
         into[: _span(offsets)] = data[offsets[0] : offsets[-1]]
+    slots["text_size"][rows["text"].is_null().to_numpy(zero_copy_only=False)] = -1
     _fill(
         table, rows.num_rows, history_at.astype(np.int64),
         rows["history_s"].values.to_numpy(), rows["history_marks"].values.to_numpy(),
@@ -177,52 +188,51 @@ def _span(offsets: NDArray[Any]) -> int:
 
 @njit(cache=True)
 def _fill(table: Table, n: int, offsets: Ints, history_s: Floats, marks: Floats) -> None:
+    """Enter the first n slots in the index, and their histories."""
     seed = np.uint64(table.header[SEED])
     for s in range(n):
-        start, stop = table.id_end[s], table.id_end[s + 1]
-        table.hash[s] = hash_bytes(table.ids, start, stop, seed)
-        place = place_of(
-            table.names, table.hash, table.id_end, table.ids, table.hash[s], table.ids, start, stop
-        )
-        table.names[place] = s
-        table.newest[s] = -1
-        table.kept[s] = offsets[s + 1] - offsets[s]
+        slot = table.slots[s]
+        start, stop = slot.id_start, slot.id_start + slot.id_size
+        slot.hash = hash_bytes(table.ids, start, stop, seed)
+        table.names[place_of(table.names, table.slots, table.ids, slot.hash, table.ids, start, stop)] = s
+        newest = np.int32(-1)
         for i in range(offsets[s], offsets[s + 1]):
             at = i - offsets[0]
             table.history_s[at] = history_s[i]
             table.history_marks[at] = marks[i]
-            table.previous[at] = table.newest[s]
-            table.newest[s] = at
+            table.previous[at] = newest
+            newest = np.int32(at)
+        slot.newest = newest
+        slot.kept = offsets[s + 1] - offsets[s]
 
 
 def open_rows(table: Table, n_windows: int) -> pa.RecordBatch:
     """Return the open cascades as rows of CASCADES: no text and no history once all windows have closed."""
-    n = int(table.header[N_SLOTS])
-    slots = np.flatnonzero(table.ended[:n] == 0)
-    observed = table.closed[slots] < n_windows
-    offsets, history_s, marks = histories(
-        table, table.newest[slots], np.where(observed, table.kept[slots], 0)
-    )
+    slots = table.slots[: table.header[N_SLOTS]]
+    slots = slots[slots["ended"] == 0]
+    observed = slots["closed"] < n_windows
+    offsets, history_s, marks = histories(table, slots["newest"], np.where(observed, slots["kept"], 0))
     lists = pa.array(offsets, pa.int64())
     columns = [ids_of(table, slots), texts_of(table, slots, observed)]
-    columns += [pa.array(getattr(table, name)[slots]) for name in CASCADES.names[2:7]]
+    columns += [pa.array(slots[name], CASCADES.field(name).type) for name in CASCADES.names[2:7]]
     columns += [pa.LargeListArray.from_arrays(lists, pa.array(values)) for values in (history_s, marks)]
     return pa.RecordBatch.from_arrays(columns, schema=CASCADES)
 
 
-def ids_of(table: Table, slots: Ints) -> pa.LargeBinaryArray:
+def ids_of(table: Table, slots: NDArray[np.void]) -> pa.LargeBinaryArray:
     """Return the ids of slots."""
-    offsets, data = gather(table.id_end[slots], table.id_end[slots + 1], table.ids)
+    start = slots["id_start"]
+    offsets, data = gather(start, start + slots["id_size"], table.ids)
     return pa.LargeBinaryArray.from_buffers(
         pa.large_binary(), len(slots), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     )
 
 
-def texts_of(table: Table, slots: Ints, wanted: NDArray[np.bool_]) -> pa.LargeStringArray:
+def texts_of(table: Table, slots: NDArray[np.void], wanted: NDArray[np.bool_]) -> pa.LargeStringArray:
     """Return the texts of slots, null where there is none or none is wanted."""
-    wanted = wanted & (table.has_text[slots] == 1)
-    start = table.text_end[slots]
-    offsets, data = gather(start, np.where(wanted, table.text_end[slots + 1], start), table.texts)
+    wanted = wanted & (slots["text_size"] >= 0)
+    start = slots["text_start"]
+    offsets, data = gather(start, start + np.where(wanted, slots["text_size"], 0), table.texts)
     valid = pa.py_buffer(np.packbits(wanted, bitorder="little"))
     return pa.LargeStringArray.from_buffers(len(slots), pa.py_buffer(offsets), pa.py_buffer(data), valid)
 
@@ -235,8 +245,7 @@ def gather(start: Ints, stop: Ints, data: Bytes) -> tuple[Ints, Bytes]:
         offsets[i + 1] = offsets[i] + stop[i] - start[i]
     out = np.empty(offsets[-1], np.uint8)
     for i in range(len(start)):
-        for j in range(stop[i] - start[i]):
-            out[offsets[i] + j] = data[start[i] + j]
+        copy(out, offsets[i], data, start[i], stop[i] - start[i])
     return offsets, out
 
 

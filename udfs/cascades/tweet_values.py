@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from udfs.cascades.rules import Rules
-from udfs.cascades.scan import KINDS, Scanned, scan
+from udfs.cascades.scan import KINDS, Scanned, is_ascii, scan
 from udfs.cascades.table import gather
 from udfs.json_rows import JsonRows, Rejected, binary_parts
 from udfs.ragged import Floats, Ints
+
+ROOT = KINDS.index("tweet")
 
 
 class Tweet(msgspec.Struct):
@@ -39,6 +41,7 @@ class Tweets:
     m: Floats
     """NaN where absent."""
     msg: pa.LargeStringArray
+    """Null where absent, and of all but tweets: nothing reads the text of a retweet."""
 
 
 def read_tweets(values: pa.BinaryArray, rules: Rules) -> tuple[Tweets, Rejected]:
@@ -55,6 +58,9 @@ def read_tweets(values: pa.BinaryArray, rules: Rules) -> tuple[Tweets, Rejected]
 
 def is_utf8(values: pa.BinaryArray) -> bool:
     """Tell whether every value is UTF-8."""
+    offsets, data = binary_parts(values)
+    if is_ascii(data[offsets[0] : offsets[-1]]):
+        return True
     try:
         values.cast(pa.string())
     except pa.ArrowInvalid:
@@ -63,7 +69,8 @@ def is_utf8(values: pa.BinaryArray) -> bool:
 
 
 def _scanned(scanned: Scanned, rows: Ints, data: NDArray[np.uint8]) -> Tweets:
-    start, stop = scanned.msg_start[rows], scanned.msg_stop[rows]
+    start = np.where(scanned.kind[rows] == ROOT, scanned.msg_start[rows], -1)
+    stop = np.where(start < 0, -1, scanned.msg_stop[rows])
     offsets, text = gather(start, stop, data)
     valid = pa.py_buffer(np.packbits(start >= 0, bitorder="little"))
     msg = pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(text), valid)
@@ -80,7 +87,8 @@ def _strictly(values: pa.BinaryArray, rows: Ints, rules: Rules) -> tuple[Tweets,
     rejected.rows = rows[rejected.rows].tolist()
     kind = pc.index_in(table["type"], pa.array(KINDS)).to_numpy().astype(np.int8)
     m = pc.fill_null(table["m"], float("nan")).to_numpy()
-    msg = table["msg"].combine_chunks().cast(pa.large_string())
+    nothing = pa.scalar(None, pa.large_string())
+    msg = pc.if_else(pa.array(kind == ROOT), table["msg"].combine_chunks().cast(pa.large_string()), nothing)
     return Tweets(rows[places], kind, table["t"].to_numpy(), m, msg), rejected
 
 
