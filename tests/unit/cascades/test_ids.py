@@ -1,4 +1,3 @@
-import os
 from itertools import pairwise
 
 import numpy as np
@@ -8,15 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracle import replay
+from tests.unit.cascades.colliding import SEED, crowded, hash_of, pair_of_one_hash
 from tests.unit.cascades.logs import collect, records
-from udfs.cascades import table
 from udfs.cascades.bucket import EVENTS, Bucket
 from udfs.cascades.ids import buckets_of, hash_bytes, place_of
 from udfs.cascades.rules import Rules
 from udfs.cascades.step import step
 from udfs.json_rows import binary_parts
 
-SEED = np.uint64(5)
 SMALL = Rules(windows_s=(6.0, 12.0), terminated_s=18.0, min_cascade_size=3, allowed_delay_s=2.0)
 ids = st.lists(
     st.binary(max_size=20) | st.sampled_from([b"", b"a", b"a\0", b"\0" * 8, b"\0" * 9]), max_size=60
@@ -53,61 +51,11 @@ def test_ids_are_numbered_as_a_dictionary_would(names, seed):
     assert numbered(names, np.uint64(seed)) == expected(names)
 
 
-def hash_of(name, seed=SEED):
-    return int(hash_bytes(np.frombuffer(name, np.uint8), 0, len(name), seed))
-
-
-def crowded(count):
-    """Ids whose hashes end with the same 12 bits: one place in any table of up to 4096."""
-    places = {}
-    for number in range(count * 4096 * 2):
-        name = b"%d" % number
-        places.setdefault(hash_of(name) % 4096, []).append(name)
-    return max(places.values(), key=len)[:count]
-
-
 def test_ids_that_want_one_place_in_the_table_stay_apart():
     names = crowded(12)
     assert len({hash_of(name) % 4096 for name in names}) == 1
     for split in range(len(names) + 1):
         assert numbered(names[split:] + names * 2) == expected(names[split:] + names * 2)
-
-
-def unmixed(word, h, prime=0x9E3779B97F4A7C15):
-    """One step of the hash before its finisher, in Python's integers."""
-    h = ((h ^ word) * prime) % 2**64
-    return h ^ (h >> 32)
-
-
-def pair_of_one_hash():
-    """Two ids, both UTF-8 as the collector wants them, that have one hash under SEED."""
-    # Each step of 8 bytes can be undone: choose the second half so that both ids end in the same state.
-    prime = 0x9E3779B97F4A7C15
-    start = int(SEED) ^ (16 * prime % 2**64)
-    one, tail = b"first id", b"the tail"
-    after = unmixed(int.from_bytes(one, "little"), start)
-    for number in range(1000):
-        other = b"%08d" % number
-        same = int.from_bytes(tail, "little") ^ after ^ unmixed(int.from_bytes(other, "little"), start)
-        try:
-            return (one + tail).decode(), (other + same.to_bytes(8, "little")).decode()
-        except UnicodeDecodeError:
-            continue
-    raise AssertionError("one in fifty is UTF-8")
-
-
-@pytest.fixture
-def one_seed(monkeypatch):
-    """Give every table one seed, as if a sender had found it out."""
-    drawn, urandom = [], os.urandom
-
-    def draw(count):
-        drawn.append(count)
-        return int(SEED).to_bytes(8, "little") if count == 8 else urandom(count)
-
-    monkeypatch.setattr(table.os, "urandom", draw)
-    yield
-    assert 8 in drawn
 
 
 def test_ids_with_one_hash_stay_two():
