@@ -13,6 +13,7 @@ from udfs.cascades.bucket import EVENTS, Bucket
 from udfs.cascades.ids import buckets_of, hash_bytes, place_of
 from udfs.cascades.rules import Rules
 from udfs.cascades.step import step
+from udfs.cascades.table import SLOT
 from udfs.json_rows import binary_parts
 
 SMALL = Rules(windows_s=(6.0, 12.0), terminated_s=18.0, min_cascade_size=3, allowed_delay_s=2.0)
@@ -25,16 +26,19 @@ def numbered(names, seed=SEED):
     """Number ids in the order in which each first came, by an index as a table has."""
     ends, data = binary_parts(pa.array(names, pa.binary()))
     index = np.full(1 << int(2 * len(names) + 1).bit_length(), -1, np.int32)
-    hashes, known_ends, known, numbers = [], [0], b"", []
+    slots, known, numbers, count = np.zeros(len(names), SLOT), b"", [], 0
     for start, stop in pairwise(ends):
         h = np.uint64(hash_bytes(data, start, stop, seed))
-        table_of_ids = np.array(hashes, np.uint64), np.array(known_ends), np.frombuffer(known, np.uint8)
-        place = place_of(index, *table_of_ids, h, data, start, stop)
+        place = place_of(index, slots, np.frombuffer(known, np.uint8), h, data, start, stop)
         if index[place] < 0:
-            index[place] = len(hashes)
-            hashes.append(h)
+            index[place] = count
+            slots[count]["hash"], slots[count]["id_start"], slots[count]["id_size"] = (
+                h,
+                len(known),
+                stop - start,
+            )
             known += data[start:stop].tobytes()
-            known_ends.append(len(known))
+            count += 1
         numbers.append(int(index[place]))
     return numbers
 

@@ -283,7 +283,7 @@ def test_a_worker_that_dies_in_the_middle_leaves_a_table_that_is_refused(folder,
     shelved(folder)
     worker = subprocess.run(
         [sys.executable, "-c", WORKER, str(folder), NAME.hex(), STAMP.hex(), *death],
-        check=False, cwd=PROJECT, capture_output=True, text=True, timeout=120,
+        check=False, cwd=PROJECT, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert worker.returncode == 42, worker.stderr
     with place_of_bucket(folder, NAME) as place:

@@ -68,7 +68,7 @@ rows = st.lists(
     st.builds(
         cascade, st.binary(max_size=12), st.none() | st.text(max_size=5),
         st.lists(st.tuples(finite, finite), max_size=4), st.integers(0, 1), root_s=finite, last_s=finite,
-        size=st.integers(1, 2**62), sent=st.integers(0, 3),
+        size=st.integers(1, 2**31 - 1), sent=st.integers(0, 3),
     ),
     unique_by=lambda row: row["cid"], max_size=9,
 )  # fmt: skip
@@ -224,8 +224,8 @@ def log_of_few_ids(seed):
     return [*log, (160, None, "tick", t + 100, 0.0, None)]
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2999), st.integers(1, 60), st.none() | st.integers(0, 100), rooms)
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2999), st.integers(9, 60), st.none() | st.integers(0, 100), rooms)
 def test_output_does_not_depend_on_room(seed, size, mishaps, room):
     log = log_of_few_ids(seed)
     batches = [records(log[i : i + size]) for i in range(0, len(log), size)]
