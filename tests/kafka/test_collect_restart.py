@@ -1,4 +1,4 @@
-"""Stopped after any micro-batch, or put back to an earlier one, the collector sends what it would have sent."""
+"""Stopped after any micro-batch or put back to an earlier one, the collector sends what it would have."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OUTPUTS = (CASCADE_SERIES, CASCADE_PROPERTIES, DEAD_LETTERS)
 
 
 def log_in_pieces():
-    """Records of cascades that open, are observed and end in several pieces; at last ticks for all partitions."""
+    """Records of cascades that open, are observed and end in several pieces; then ticks for all."""
     rng, events = np.random.default_rng(11), []
     for number in range(120):
         cid, root_s = f"é{number % 100}", float(rng.uniform(0, 9000))
