@@ -94,7 +94,7 @@ class Spark(Section):
     java_options: str = knob("-XX:+UseSerialGC", "options of the driver's JVM, when a job starts it itself")
     shuffle_partitions: int = knob(2, "tasks of a stateful stage; fixed for a checkpoint", "tasks", 1, 10_000)
     buckets_per_partition: int = knob(
-        4, "state buckets of a Kafka partition; fixed for a checkpoint", "", 1, 4096
+        1, "state buckets of a Kafka partition; fixed for a checkpoint", "", 1, 4096
     )
     arrow_rows: int = knob(65_536, "rows of an Arrow batch", "rows", 1, 10_000_000)
     trigger_s: float = knob(0.5, "least time between micro-batches", "s", 0, 3600)

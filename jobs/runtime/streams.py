@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: Version of every value's schema, sent as the header ``schema``.
 SCHEMA_VERSION = b"1"
+#: Records a consumer hands over at a time. Kafka's 500 cost a fifth of the reading.
+POLL_RECORDS = 20_000
 #: Time a micro-batch in progress may take to finish before its query is stopped anyway.
 STOP_GRACE_S = 30.0
 
@@ -35,6 +37,7 @@ def read_topic(spark: SparkSession, settings: Settings, topic: Topic) -> DataFra
         .option("subscribe", topic_name(settings, topic))
         .option("startingOffsets", "earliest")
         .option("maxOffsetsPerTrigger", settings.spark.max_events_per_trigger)
+        .option("kafka.max.poll.records", POLL_RECORDS)
         .option("groupIdPrefix", f"{settings.kafka.topic_prefix}spark-{topic.name}")
         .load()
     )
