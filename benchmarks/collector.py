@@ -22,6 +22,7 @@ from benchmarks.collect.measure import machine, ratios, spread, versions
 from benchmarks.collect.options import COUNTED, OTHER_PEERS, SPARK_PEERS, parse
 from benchmarks.collect.workers import PROJECT, PeerError, SparkWorker, run_peer
 from jobs.runtime.broker import connected
+from jobs.runtime.errors import InfrastructureError
 from jobs.runtime.jars import KINDS, ensure_jars
 from jobs.runtime.settings import Settings
 
@@ -126,6 +127,8 @@ class Bench:
                 for system, figures in self.one_round(dataset, source, batch):
                     rate = f"{system} {figures['events_per_s']:,.0f} events/s"
                     say(f"{case} round {number or 'to warm up'}: {rate}")
+                    if figures.get("dropped"):
+                        say(f"{case}: {system} lost {figures['dropped']:,} rows behind its watermark")
                     if number:
                         rounds[case][system].append(figures)
         for case, systems in rounds.items():
@@ -145,7 +148,8 @@ class Bench:
         for system, worker in self.workers.items():
             if system != "read" or source == "kafka":
                 yield system, worker.ask("round", dataset=dataset, source=source, batch=batch, count=count)
-        if source == "kafka" and dataset == self.options.datasets[0] and batch == max(self.options.batches):
+        largest = max(size for size, _ in data.DATASETS[dataset].batches)
+        if source == "kafka" and dataset == self.options.datasets[0] and batch == largest:
             for system in self.others:
                 events = int(data.meta_of(self.folders[dataset])["events"])  # type: ignore[call-overload]
                 wanted, warm = OTHER_PEERS[system]
@@ -196,7 +200,7 @@ class Bench:
 @contextmanager
 def broker(options: argparse.Namespace) -> Iterator[Settings]:
     """Yield settings, with a broker of the bench's own if Kafka is needed."""
-    settings = Settings(home=options.home, broker={"heap_mb": 1024})  # type: ignore[arg-type]
+    settings = Settings(home=options.home, broker={"heap_mb": 1024, "start_timeout_s": 300})  # type: ignore[arg-type]
     if "kafka" not in options.sources:
         yield settings
         return
@@ -225,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with broker(options) as settings, ExitStack() as stack:
             results = Bench(options, settings, stack).run()
-    except PeerError as error:
+    except (PeerError, InfrastructureError) as error:
         say(str(error))
         return 1
     print(json.dumps(results, indent=1) if options.json else report.table(results))

@@ -9,7 +9,9 @@ import pytest
 
 from benchmarks.collect import data, outputs, report
 from benchmarks.collect.cascades import partitions_of
+from benchmarks.collect.options import parse
 from benchmarks.collect.workers import SparkWorker
+from benchmarks.collector import Bench
 from tests.conftest import home_with_jars
 from tests.oracle import replay
 from udfs.cascades.rules import Rules
@@ -111,3 +113,36 @@ def test_a_partial_run_keeps_what_others_measured(tmp_path):
     assert merged == json.loads(path.read_text("utf-8"))
     assert merged["cases"] == {"a": {"ours": {"rounds": 2}, "scala": {"rounds": 5}}, "b": {}}
     assert (merged["ratio_to_scala_a"], merged["ratio_to_flink"]) == (3.0, 9.0)
+
+
+class Answering:
+    """A worker without Spark: ours does 300 events/s, the peer 100; with more cascades open, both half."""
+
+    def __init__(self, system):
+        self.rate = 300 if system == "ours" else 100
+
+    def ask(self, _action, *, dataset, batch, count, **_paced):
+        rate = self.rate / (2 if dataset == "live_1200k" else 1)
+        written = {"checkpoint_bytes_per_event": 40.0, "snapshot_bytes_per_event": 2.5, "dropped": 0}
+        batch_ms = [1000 * batch / rate] * count
+        return {"events": batch * count, "events_per_s": rate, "batch_ms": batch_ms, "peak_mb": {}} | written
+
+
+def test_figures_have_the_names_that_readers_look_for(tmp_path):
+    bench = object.__new__(Bench)
+    bench.options = parse(["--rounds", "2", "--results", str(tmp_path / "results.json")], "")
+    bench.workers = {system: Answering(system) for system in ("ours", "scala", "read")}
+    bench.others, bench.new = [], {}
+    bench.measure("files", 20_000)
+    bench.measure("kafka", 400_000)
+    bench.steady()
+    found = bench.keep()
+    assert found["ratio_to_scala_1200k_live_400k_batch_kafka"] == 3.0
+    assert found["spread"]["ratio_to_scala_93k_live_20k_batch"] == [3.0, 3.0]
+    assert found["share_of_noop_read_93k_live_400k_batch_kafka"] == 3.0
+    assert found["batch_ratio_1200k_to_93k_live_20k_batch"] == pytest.approx(2.0, rel=1e-4)
+    assert found["checkpoint_bytes_per_event_1200k_live_20k_batch"] == 42.5
+    assert found["cases"]["93k_live_20k_batch"]["ours"]["rounds"] == 2
+    assert "read" not in found["cases"]["93k_live_20k_batch"]
+    assert "| 93k_live_20k_batch | Tweetoscope | 300 (300 to 300) |" in report.table(found)
+    assert (tmp_path / "results.svg").read_text("utf-8").startswith("<svg")
