@@ -67,6 +67,10 @@ class Peer(ABC):
     def end(self, workers: Sequence[subprocess.Popen[bytes]]) -> None:  # noqa: B027 - most have nothing to do
         """Tell workers to end that do not do so when they have read all."""
 
+    def may_be_killed(self, run: Run) -> bool:
+        """Tell whether what its workers do after they have read all is of no interest."""
+        return False
+
     def checkpoint_bytes(self, run: Run, seen: Written, events: int) -> float | None:
         """Return the bytes written per event to survive a crash; None where nothing is.
 
@@ -222,7 +226,7 @@ def _measured(peer: Peer, run: Run, warm: int) -> dict[str, object]:
         peak_mb = sum(meter.stop()["total"] for meter in meters)
         seen.look()
         peer.end(workers)
-        for worker in workers:
+        for worker in [] if peer.may_be_killed(run) else workers:
             if worker.wait(END_S) != 0:
                 raise SystemExit(f"{peer.system}: a worker failed with exit code {worker.returncode}")
         written = peer.checkpoint_bytes(run, seen, last - first)
@@ -247,6 +251,7 @@ def _await(
     """Wait until so many events have been read; return how many, and the moment."""
     before, heard_s, looked_s = -1, time.perf_counter(), 0.0
     while True:
+        codes = [worker.poll() for worker in workers]
         count, now_s = counted(run.count_file), time.perf_counter()
         if count >= wanted:
             return count, now_s
@@ -255,9 +260,8 @@ def _await(
         if now_s - looked_s > LOOK_S:
             seen.look()
             looked_s = now_s
-        failed = [worker.returncode for worker in workers if worker.poll()]
-        if failed or now_s - heard_s > SILENCE_S:
-            told = f"a worker ended with exit code {failed[0]}" if failed else f"silent for {SILENCE_S:.0f} s"
+        if any(codes) or None not in codes or now_s - heard_s > SILENCE_S:
+            told = f"exit codes {codes}" if any(code is not None for code in codes) else "silence"
             raise SystemExit(f"{count} of {wanted} events were read, then: {told}")
         time.sleep(POLL_S)
 

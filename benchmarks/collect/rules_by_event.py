@@ -136,6 +136,12 @@ class Cascade:
             return first_after(self.root_s, WINDOWS_S[self.closed])
         return first_after(self.last_s, TERMINATED_S)
 
+    def is_due(self, now_s: float) -> bool:
+        """Tell whether :meth:`advance` has something to do."""
+        if self.observed:
+            return now_s - self.root_s >= WINDOWS_S[self.closed]
+        return now_s - self.last_s >= TERMINATED_S
+
     def add(self, event_s: float) -> bool:
         """Count an event; tell whether the history keeps it."""
         self.size += 1
