@@ -77,9 +77,9 @@ def place_of(
 ) -> np.int64:
     """Return where an open-addressing index names the id ``data[start:stop]`` of hash ``h``, or could.
 
-    The index, a power of two long and never full, holds numbers of slots; -1 is empty. A slot has ``hash`` and
-    the ``id_size`` bytes of ``known`` from ``id_start``. Ids are compared byte by byte, so two ids with one
-    hash stay two.
+    The index, a power of two long and never full, holds numbers of slots; -1 is empty. A slot has ``hash``
+    and the ``id_size`` bytes of ``known`` from ``id_start``. Ids are compared byte by byte, so two ids with
+    one hash stay two.
     """
     mask = np.uint64(len(names) - 1)
     place = h & mask

@@ -43,15 +43,37 @@ class Head(NamedTuple):
     """Size of the events after them."""
     rules: str
     """The decisive rules of those events, as JSON."""
+    buckets: int
+    """Buckets of a partition: with another number, ids would lie in others."""
 
     @classmethod
-    def new(cls, rules: Rules) -> Head:
+    def new(cls, rules: Rules, n_buckets: int) -> Head:
         """Return the head of an empty bucket."""
-        return cls(os.urandom(16), os.urandom(16), 0, 0, decisive(rules))
+        return cls(os.urandom(16), os.urandom(16), 0, 0, decisive(rules), n_buckets)
+
+    def check(self, rules: Rules, n_buckets: int) -> None:
+        """Refuse settings under which the state would mean something else.
+
+        Raises
+        ------
+        RulesChangedError
+            The windows or the number of buckets are others than those of the checkpoint.
+
+        """
+        windows_s = json.loads(self.rules)["windows_s"]
+        for name, then, now in (
+            ("cascades.windows_s", windows_s, list(rules.windows_s)),
+            ("spark.buckets_per_partition", self.buckets, n_buckets),
+        ):
+            if then != now:
+                raise RulesChangedError(
+                    f"the checkpoint was made with {name} {then}, the settings say {now}: "
+                    "put it back, or start from an empty checkpoint"
+                )
 
 
 #: The columns of `Head` as Spark writes a schema.
-HEAD_SQL = "name binary, stamp binary, base_bytes long, log_bytes long, rules string"
+HEAD_SQL = "name binary, stamp binary, base_bytes long, log_bytes long, rules string, buckets int"
 
 
 def decisive(rules: Rules) -> str:
@@ -64,23 +86,16 @@ def decisive(rules: Rules) -> str:
     return json.dumps({name: values[name] for name in _DECISIVE})
 
 
-def rebuilt(entries: Iterable[bytes], head: Head, rules: Rules, allocate: Allocate) -> Bucket:
+def rebuilt(entries: Iterable[bytes], head: Head, allocate: Allocate) -> Bucket:
     """Make a bucket from its journal, under the rules it was written with.
 
     Raises
     ------
     StateVersionError
         The journal is of another version.
-    RulesChangedError
-        The windows are others than those the state has counted.
 
     """
     then = json.loads(head.rules)
-    if tuple(then["windows_s"]) != rules.windows_s:
-        raise RulesChangedError(
-            f"the checkpoint follows the windows {then['windows_s']}, the settings say "
-            f"{list(rules.windows_s)} (cascades.windows_s): put them back, or start from an empty checkpoint"
-        )
     old_rules = Rules(**{**then, "windows_s": tuple(then["windows_s"])})
     bucket = Bucket.empty(allocate) if head.base_bytes == 0 else None
     for data in entries:
@@ -104,4 +119,4 @@ def written(
     if now == head.rules and log_bytes <= max(LEAST_LOG_BYTES, head.base_bytes):
         return head._replace(stamp=stamp, log_bytes=log_bytes), entry
     base = bucket.to_bytes(len(rules.windows_s))
-    return Head(head.name, stamp, len(base), 0, now), base
+    return Head(head.name, stamp, len(base), 0, now, head.buckets), base

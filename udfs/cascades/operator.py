@@ -58,15 +58,15 @@ def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: di
 
     packed = tweets.select("key", "value", "partition", "offset").mapInArrow(pack, _PACKED)
     return packed.groupBy("shard").transformWithStateInPandas(
-        Collector(rules, topics), outgoing_sql((*COUNTERS, *GAUGES)), "append", "none"
+        Collector(rules, n_buckets, topics), outgoing_sql((*COUNTERS, *GAUGES)), "append", "none"
     )
 
 
 class Collector(StatefulProcessor):
     """Takes a bucket from the shelf, or makes it again, and advances it by a micro-batch."""
 
-    def __init__(self, rules: Rules, topics: dict[str, str]) -> None:
-        self._rules, self._topics = rules, topics
+    def __init__(self, rules: Rules, n_buckets: int, topics: dict[str, str]) -> None:
+        self._rules, self._n_buckets, self._topics = rules, n_buckets, topics
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         """Name the state: see `udfs.cascades.journal`."""
@@ -79,14 +79,15 @@ class Collector(StatefulProcessor):
         """Advance one bucket; send partials, sizes, letters and a row that counts."""
         packed = pd.concat(list(rows))
         found = self._head.get()
-        head = Head(*found) if found else Head.new(self._rules)
+        head = Head(*found) if found else Head.new(self._rules, self._n_buckets)
+        head.check(self._rules, self._n_buckets)
         blobs, latest_s = packed["events"].tolist(), float(packed["latest_s"].max())
         with place_of_bucket(local_folder(), bytes(head.name)) as place:
             same_rules = head.rules == decisive(self._rules)
             bucket = place.take(bytes(head.stamp)) if same_rules else None
             if bucket is None:
                 entries = (bytes(entry) for (entry,) in self._journal.get())
-                bucket = rebuilt(entries, head, self._rules, place.allocate)
+                bucket = rebuilt(entries, head, place.allocate)
             waited = bucket.pending.num_rows
             events = one_batch(EVENTS, [from_ipc(blob, EVENTS) for blob in blobs])
             outcome = step(bucket, events, latest_s, self._rules)

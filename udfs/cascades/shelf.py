@@ -30,26 +30,35 @@ _STAMP = b"stamp"
 
 def local_folder() -> Path:
     """Return the folder of this machine's shelf; Spark tells its workers where temporary files go."""
-    return Path(os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")[0]) / "buckets"
+    alone = os.path.join(tempfile.gettempdir(), f"tweetoscope-{os.getuid()}")
+    return Path(os.environ.get("SPARK_LOCAL_DIRS", alone).split(",")[0]) / "buckets"
 
 
 @contextmanager
 def place_of_bucket(folder: Path, name: bytes) -> Iterator[Place]:
-    """Hold a bucket's place on the shelf; if another task holds it, lend one in private memory."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Hold a bucket's place on the shelf; private memory if another task holds it or the disk fails."""
     path = folder / name.hex()
-    with path.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield Place(None)
-        else:
-            yield Place(path)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock").open("w")
+    except OSError:
+        yield Place(None)
+        return
+    with lock:
+        yield Place(path if _locked(lock.fileno()) else None)
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a bucket's files are; nowhere when another task has them."""
+    """Where a bucket's files are; nowhere when another task has them or the disk fails."""
 
     path: Path | None
 
@@ -76,17 +85,25 @@ class Place:
         if self.path is None:
             return in_memory(size)
         new = self.path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.truncate(size)
-        buffer = _mapped(new)
-        new.replace(self.path.with_suffix(".table"))
+        try:
+            with new.open("wb") as file:
+                # Room that a mapped file only promises would kill the process when the disk is full.
+                os.posix_fallocate(file.fileno(), 0, size)
+            buffer = _mapped(new)
+            new.replace(self.path.with_suffix(".table"))
+        except OSError:
+            new.unlink(missing_ok=True)
+            return in_memory(size)
         return buffer
 
     def put(self, bucket: Bucket, stamp: bytes) -> None:
         """Leave a bucket for the next micro-batch under its new stamp."""
         if self.path is None:
             return
-        _write(self.path.with_suffix(".pending"), bucket.pending, stamp)
+        try:
+            _write(self.path.with_suffix(".pending"), bucket.pending, stamp)
+        except OSError:
+            return
         header = bucket.table.header
         header[STAMP_HIGH : STAMP_LOW + 1] = np.frombuffer(stamp, np.int64)
         header[DIRTY] = 0

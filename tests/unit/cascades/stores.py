@@ -17,10 +17,10 @@ class Store:
     def __init__(self):
         self.committed = {}
 
-    def micro_batch(self, rules, rows, *, commit=True):
+    def micro_batch(self, rules, rows, *, n_buckets=1, commit=True):
         """Run the collector on packed rows, as a task does; return what it sends and counts, as rows."""
         handle = _Handle(copy.deepcopy(self.committed))
-        collector = Collector(rules, TOPICS)
+        collector = Collector(rules, n_buckets, TOPICS)
         collector.init(handle)
         parts = [pd.DataFrame(part) for part in (rows[:1], rows[1:]) if part]
         sent = [row for part in collector.handleInputRows((0, 0), iter(parts), None) for row in _rows(part)]

@@ -26,7 +26,7 @@ class Kept:
     """A bucket that lives, and beside it what the state store holds."""
 
     def __init__(self, rules=SMALL):
-        self.rules, self.head, self.entries = rules, Head.new(rules), []
+        self.rules, self.head, self.entries = rules, Head.new(rules, 1), []
         self.bucket = Bucket.empty()
 
     def micro_batch(self, blobs, latest_s):
@@ -38,7 +38,8 @@ class Kept:
         return outcome
 
     def again(self, rules=None, allocate=in_memory):
-        return rebuilt(iter(self.entries), self.head, rules or self.rules, allocate)
+        self.head.check(rules or self.rules, 1)
+        return rebuilt(iter(self.entries), self.head, allocate)
 
 
 def told(rows):
@@ -176,11 +177,16 @@ def test_other_windows_are_refused_with_what_to_do(windows_s):
         "[6.0, 12.0]",
         str(list(windows_s)),
         "cascades.windows_s",
-        "put them back",
+        "put it back",
         "empty checkpoint",
     ):
         assert part in str(refused.value)
     assert kept.again().to_bytes(N_WINDOWS) == kept.bucket.to_bytes(N_WINDOWS)
+
+
+def test_another_number_of_buckets_is_refused_with_what_to_do():
+    with pytest.raises(RulesChangedError, match=r"buckets_per_partition 1.* say 4: put it back.*empty"):
+        filled().head.check(SMALL, 4)
 
 
 OTHERS = {"min_cascade_size": 5, "terminated_s": 30.0, "allowed_delay_s": 4.0, "max_events_per_window": 3}
@@ -238,5 +244,5 @@ def test_a_journal_that_has_lost_its_cascades_is_refused(small_journals):
 
 
 def test_the_journal_of_nothing_is_an_empty_bucket():
-    again = rebuilt(iter([]), Head.new(SMALL), SMALL, in_memory)
+    again = rebuilt(iter([]), Head.new(SMALL, 1), in_memory)
     assert again.to_bytes(N_WINDOWS) == Bucket.empty().to_bytes(N_WINDOWS)
