@@ -22,7 +22,7 @@ NO_PYTHON := no Python 3.11 or newer found: install one (Debian, Ubuntu: apt-get
 NO_VENV := this Python cannot make virtual environments: install what it lacks \
   (Debian, Ubuntu: apt-get install python3-venv), or uv
 
-.PHONY: setup demo test lint bench bench-hawkes bench-collector bench-pipeline clean help
+.PHONY: setup demo test lint bench bench-hawkes bench-collector bench-pipeline bench-scale clean help
 
 setup: $(INSTALLED) $(JARS) $(KERNELS) ## install packages and jars, compile (about 3 minutes the first time)
 
@@ -38,7 +38,7 @@ lint: setup ## check style, format, types and which part may import which
 	$(BIN)/mypy --strict jobs udfs
 	$(BIN)/lint-imports
 
-bench: bench-hawkes bench-collector bench-pipeline ## run all benchmarks, one after the other (hours)
+bench: bench-hawkes bench-collector bench-pipeline bench-scale ## run all benchmarks, one after the other (hours)
 
 bench-hawkes: setup ## the batched fit beside scipy's Powell (a minute)
 	@$(BIN)/python -m benchmarks.hawkes_fits $(ARGS)
@@ -48,6 +48,9 @@ bench-collector: setup ## the collector beside Scala, PyFlink, Quix Streams and 
 
 bench-pipeline: setup ## all jobs under load: the rate they hold, the delay of predictions (15 minutes)
 	@$(BIN)/python -m benchmarks.pipeline $(ARGS)
+
+bench-scale: setup ## what larger streams need, worked out from the results of the others
+	@$(BIN)/python -m benchmarks.scale
 
 clean: ## remove .venv, .tweetoscope (broker data, models) and caches
 	@if [ -x $(BIN)/tweetoscope ]; then $(BIN)/tweetoscope broker stop >/dev/null 2>&1 || true; fi

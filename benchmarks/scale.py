@@ -43,8 +43,9 @@ def page(collector: dict[str, Any], fits: dict[str, Any], pipeline: dict[str, An
     machine = collector["machine"]
     lines = [
         "# What a stream needs", "",
-        f"Worked out by `make bench-scale` from the measurements beside this file ({machine['cores']} cores, "
-        f"{machine['cpu']}, {machine['measured']}). Rates beyond this machine are in proportion.", "",
+        "Worked out by `make bench-scale` from the measurements beside this file "
+        f"({machine['cores']} cores, {machine['cpu']}, {machine['measured']}). "
+        "Rates beyond this machine are in proportion.", "",
         "| cost | measured |", "|---|---|",
         f"| an event in the collector | {cpu:.1f} µs of one core |",
         f"| an event in the checkpoint, rewriting and snapshots included | {stored:.0f} bytes |",
@@ -53,8 +54,8 @@ def page(collector: dict[str, Any], fits: dict[str, Any], pipeline: dict[str, An
         f"| a fit of 32 events | {1e6 / fits['fits_per_s']:.1f} µs of one core |", "",
         f"Assumed: cores {BUSY:.0%} busy, so that a backlog is caught up with; a cascade of 5.5 events is "
         f"open for {OPEN_S} s.", "",
-        "| events/s | live cascades | cores, collector | memory, collector | partitions | checkpoint traffic | "
-        "from Kafka |",
+        "| events/s | live cascades | cores, collector | memory, collector | partitions "
+        "| checkpoint traffic | from Kafka |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for rate in RATES:
@@ -62,8 +63,8 @@ def page(collector: dict[str, Any], fits: dict[str, Any], pipeline: dict[str, An
         cores = max(1.0, rate * cpu / 1e6 / BUSY)
         memory = peaks[0] / 1000 + live * per_cascade / 1e9
         lines.append(
-            f"| {rate:,} | {live / 1e6:.1f} M | {cores:.0f} | {memory:.0f} GB | {max(2, -(-int(cores) // 1))} "
-            f"| {rate * stored / 1e6:.1f} MB/s | {rate * RECORD_BYTES / 1e6:.0f} MB/s |"
+            f"| {rate:,} | {live / 1e6:.1f} M | {cores:.0f} | {memory:.0f} GB "
+            f"| {max(2, round(cores))} | {rate * stored / 1e6:.1f} MB/s | {rate * RECORD_BYTES / 1e6:.0f} MB/s |"
         )
     if runs := pipeline.get("scale"):
         lines += ["", "The collector alone, draining a backlog from Kafka on this machine:", "", "```json"]
