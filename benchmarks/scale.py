@@ -64,7 +64,8 @@ def page(collector: dict[str, Any], fits: dict[str, Any], pipeline: dict[str, An
         memory = peaks[0] / 1000 + live * per_cascade / 1e9
         lines.append(
             f"| {rate:,} | {live / 1e6:.1f} M | {cores:.0f} | {memory:.0f} GB "
-            f"| {max(2, round(cores))} | {rate * stored / 1e6:.1f} MB/s | {rate * RECORD_BYTES / 1e6:.0f} MB/s |"
+            f"| {max(2, round(cores))} | {rate * stored / 1e6:.1f} MB/s "
+            f"| {rate * RECORD_BYTES / 1e6:.0f} MB/s |"
         )
     if runs := pipeline.get("scale"):
         lines += ["", "The collector alone, draining a backlog from Kafka on this machine:", "", "```json"]
