@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 from udfs.cascades.advance import LATE, ORPHAN, REPEATED_ROOT
@@ -19,7 +20,7 @@ from udfs.cascades.rules import Rules
 from udfs.cascades.shelf import local_folder, place_of_bucket
 from udfs.cascades.step import Step, step
 from udfs.cascades.table import N_OPEN
-from udfs.cascades.tweets import Packer
+from udfs.cascades.tweets import PACKED, Packer
 from udfs.letters import LETTERS
 from udfs.outgoing import outgoing, outgoing_sql
 
@@ -30,7 +31,6 @@ COUNTERS = ("ticks", "counted", "counted_late", *REFUSALS, "opened", "ended", "w
 #: What the buckets that the micro-batch touched hold after it: open cascades, bytes in the state store and in
 #: memory.
 GAUGES = ("open", "state_bytes", "memory_bytes")
-_PACKED = "shard int, partition int, bucket int, latest_s double, ticks long, events binary, letters binary"
 
 
 def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: dict[str, str]) -> DataFrame:
@@ -56,7 +56,7 @@ def collect_cascades(tweets: DataFrame, rules: Rules, n_buckets: int, topics: di
                 yield from packer.pack(batch)
         yield from packer.clocks()
 
-    packed = tweets.select("key", "value", "partition", "offset").mapInArrow(pack, _PACKED)
+    packed = tweets.select("key", "value", "partition", "offset").mapInArrow(pack, from_arrow_schema(PACKED))
     return packed.groupBy("shard").transformWithStateInPandas(
         Collector(rules, n_buckets, topics), outgoing_sql((*COUNTERS, *GAUGES)), "append", "none"
     )

@@ -61,10 +61,9 @@ class Packer:
 
     def clocks(self) -> Iterator[pa.RecordBatch]:
         """Send each bucket its partition's clock, once a micro-batch."""
-        for partition, latest_s in self._latest_s.items():
-            bucket = np.arange(self.n_buckets, dtype=np.int32)
-            empty = [b""] * self.n_buckets
-            yield _packed(self.n_buckets, partition, bucket, latest_s, [0] * self.n_buckets, empty, empty)
+        for partition in self._latest_s:
+            rows = [self._row(partition, bucket) for bucket in range(self.n_buckets)]
+            yield pa.RecordBatch.from_pylist(rows, schema=PACKED)
 
     def _pack(self, partition: int, records: pa.RecordBatch) -> pa.RecordBatch:
         tweets, rejected = read_tweets(records["value"], self.rules)
@@ -92,7 +91,13 @@ class Packer:
             ],
             schema=EVENTS,
         )
-        return self._rows(partition, bucket[order], events, int((good & is_tick).sum()), records, rejected)
+        sent = [
+            self._row(partition, number, events=to_ipc(part))
+            for number, part in _parts(events, bucket[order])
+        ]
+        letters = to_ipc(letters_of_records(records, rejected, self.topic))
+        sent.append(self._row(partition, 0, letters=letters, ticks=int((good & is_tick).sum())))
+        return pa.RecordBatch.from_pylist(sent, schema=PACKED)
 
     def _run_clock(self, partition: int, event_s: Floats) -> Floats:
         """Return the latest event time before each event, -inf at the micro-batch's first."""
@@ -102,52 +107,26 @@ class Packer:
         before: Floats = running[:-1]
         return before
 
-    def _rows(
-        self,
-        partition: int,
-        bucket: NDArray[Any],
-        events: pa.RecordBatch,
-        ticks: int,
-        records: pa.RecordBatch,
-        rejected: Rejected,
-    ) -> pa.RecordBatch:
-        starts = np.flatnonzero(np.diff(bucket, prepend=-1))
-        stops = np.append(starts, len(bucket))[1:]
-        buckets, blobs, letters = [], [], []
-        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-            buckets.append(int(bucket[start]))
-            blobs.append(to_ipc(events.slice(start, stop - start)))
-            letters.append(b"")
-        buckets.append(0)
-        blobs.append(b"")
-        letters.append(to_ipc(letters_of_records(records, rejected, self.topic)))
-        counts = [0] * (len(buckets) - 1) + [ticks]
-        return _packed(
-            self.n_buckets,
-            partition,
-            np.array(buckets, np.int32),
-            self._latest_s[partition],
-            counts,
-            blobs,
-            letters,
-        )
+    def _row(
+        self, partition: int, bucket: int, *, events: bytes = b"", letters: bytes = b"", ticks: int = 0
+    ) -> dict[str, Any]:
+        return {
+            "shard": shard_of(partition * self.n_buckets + bucket),
+            "partition": partition,
+            "bucket": bucket,
+            "latest_s": self._latest_s[partition],
+            "ticks": ticks,
+            "events": events,
+            "letters": letters,
+        }
 
 
-def _packed(
-    n_buckets: int,
-    partition: int,
-    bucket: NDArray[Any],
-    latest_s: float,
-    ticks: list[int],
-    events: list[bytes],
-    letters: list[bytes],
-) -> pa.RecordBatch:
-    k = len(bucket)
-    shard = [shard_of(partition * n_buckets + number) for number in bucket.tolist()]
-    columns = [shard, np.full(k, partition, np.int32), bucket, np.full(k, latest_s), ticks, events, letters]
-    return pa.RecordBatch.from_arrays(
-        [pa.array(column, kind.type) for column, kind in zip(columns, PACKED, strict=True)], schema=PACKED
-    )
+def _parts(events: pa.RecordBatch, bucket: NDArray[Any]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cut events that stand in the order of their buckets."""
+    starts = np.flatnonzero(np.diff(bucket, prepend=-1))
+    stops = np.append(starts, len(bucket))[1:]
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        yield int(bucket[start]), events.slice(start, stop - start)
 
 
 def _check(
