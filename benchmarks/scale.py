@@ -35,7 +35,9 @@ def page(collector: dict[str, Any], fits: dict[str, Any], pipeline: dict[str, An
     cpu = max(measured(kafka, collector)["cpu_s_per_million"]["median"], large["cpu_s_per_million"]["median"])
     alive = [collector["data"][name]["open_cascades"]["mean"] for name in ("live_93k", "live_1200k")]
     peaks = [case["peak_mb"]["total"]["median"] for case in (small, large)]
-    per_cascade = (peaks[1] - peaks[0]) * 1e6 / (alive[1] - alive[0])
+    held = large["held"]
+    mapped, kept = (held[name] / held["open"] for name in ("memory_bytes", "state_bytes"))
+    per_cascade = max(mapped, (peaks[1] - peaks[0]) * 1e6 / (alive[1] - alive[0]))
     stored = max(
         [v for k, v in collector.items() if k.startswith("checkpoint_bytes_per_event")]
         or [large["checkpoint_bytes_per_event"]["median"]]
@@ -49,7 +51,9 @@ def page(collector: dict[str, Any], fits: dict[str, Any], pipeline: dict[str, An
         "| cost | measured |", "|---|---|",
         f"| an event in the collector | {cpu:.1f} µs of one core |",
         f"| an event in the checkpoint, rewriting and snapshots included | {stored:.0f} bytes |",
-        f"| a live cascade, JVM and Python workers | {per_cascade:.0f} bytes |",
+        f"| a live cascade in mapped files, room included | {mapped:.0f} bytes |",
+        f"| a live cascade in the checkpoint, with the events since | {kept:.0f} bytes |",
+        f"| a live cascade, by the peaks of all processes at 93k and 1.2M | {per_cascade:.0f} bytes |",
         f"| all that does not grow with them | {peaks[0] / 1000 - per_cascade * alive[0] / 1e9:.1f} GB |",
         f"| a fit of 32 events | {1e6 / fits['fits_per_s']:.1f} µs of one core |", "",
         f"Assumed: cores {BUSY:.0%} busy, so that a backlog is caught up with; a cascade of 5.5 events is "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.collect.measure import Written
+from jobs.collect import QUERY as COLLECT
+from udfs.cascades.operator import GAUGES
 
 
 def figures_of(
@@ -27,7 +29,14 @@ def figures_of(
         "state_rows": last["rows"],
         "state_mb": last["mb"],
         "dropped": sum(state_of(batch)["dropped"] for batch in batches),
+        "held": held_by(batches[-1]),
     }
+
+
+def held_by(progress: Any) -> dict[str, int]:
+    """Return the gauges of our collector after a micro-batch: nothing for other systems."""
+    observed = progress["observedMetrics"]
+    return {name: observed[COLLECT][name] for name in GAUGES} if COLLECT in observed else {}
 
 
 def state_of(progress: Any) -> dict[str, float]:

@@ -50,8 +50,8 @@ def summary(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found["batch_s"] = spread([ms / 1000 for ms in batch_ms])
     if "dropped" in rounds[0]:
         found["dropped_by_watermark"] = sum(r["dropped"] for r in rounds)
-    for name in ("watermark_delay_s", "versions"):
-        if name in rounds[0]:
+    for name in ("watermark_delay_s", "versions", "held"):
+        if rounds[0].get(name):
             found[name] = rounds[0][name]
     return found
 
