@@ -43,18 +43,20 @@ class Follow(KeyedProcessFunction):
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> None:
         """Follow one event."""
-        event_s, mark, kind, text = value
+        event_s, mark, is_root, text = value
         self._progress.add()
         cascade, newest = self._load()
         if cascade is not None and cascade.is_due(event_s):
             cascade, newest = self._advance(cascade, newest, event_s, ctx.get_current_key())
-        if kind == "tweet" and cascade is None:
+        if is_root and cascade is None:
             cascade = Cascade(event_s, event_s)
             ctx.timer_service().register_event_time_timer(_timer_ms(cascade))
             if text is not None:
                 self._text.update(text)
-        elif kind == "tweet" or cascade is None or event_s < cascade.root_s:
-            self._sent.send([letter(Event(kind, event_s), ctx.get_current_key())])
+        elif is_root or cascade is None or event_s < cascade.root_s:
+            self._sent.send(
+                [letter(Event("tweet" if is_root else "retweet", event_s), ctx.get_current_key())]
+            )
             return
         if cascade.add(event_s):
             newest += pack_event(event_s - cascade.root_s, mark)
