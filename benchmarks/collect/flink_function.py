@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from binascii import a2b_base64, b2a_base64
-from typing import Any
 
 from peer_worker import SLOTS, Progress, Run, Sent
 from pyflink.common import Types
@@ -41,22 +40,21 @@ class Follow(KeyedProcessFunction):
         self._progress.tell()
         self._sent.close()
 
-    def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> None:
+    def process_element(self, value: str, ctx: KeyedProcessFunction.Context) -> None:
         """Follow one event."""
-        event_s, mark, is_root, text = value
+        event_s, mark, *rest = value.split(" ", 2)
+        event_s, mark = float(event_s), float(mark)
         self._progress.add()
         cascade, newest = self._load()
         if cascade is not None and cascade.is_due(event_s):
             cascade, newest = self._advance(cascade, newest, event_s, ctx.get_current_key())
-        if is_root and cascade is None:
+        if rest and cascade is None:
             cascade = Cascade(event_s, event_s)
             ctx.timer_service().register_event_time_timer(_timer_ms(cascade))
-            if text is not None:
-                self._text.update(text)
-        elif is_root or cascade is None or event_s < cascade.root_s:
-            self._sent.send(
-                [letter(Event("tweet" if is_root else "retweet", event_s), ctx.get_current_key())]
-            )
+            if rest[0] != "-":
+                self._text.update(rest[0][1:])
+        elif rest or cascade is None or event_s < cascade.root_s:
+            self._sent.send([letter(Event("tweet" if rest else "retweet", event_s), ctx.get_current_key())])
             return
         if cascade.add(event_s):
             newest += pack_event(event_s - cascade.root_s, mark)
