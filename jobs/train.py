@@ -1,7 +1,8 @@
 """Samples to models: the learner.
 
 ``--follow`` refits a window after every ``learner.mini_batch`` new samples and tunes it after every
-``learner.batch``; ``--once`` tunes and refits all windows and ends, for a scheduler.
+``learner.batch``, but rests between two fits so that they take at most ``learner.busy_share`` of the time;
+``--once`` tunes and refits all windows and ends, for a scheduler.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import logging
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -120,6 +122,8 @@ class Schedule:
     since_fit: Counter[int] = field(default_factory=Counter)
     since_tuning: Counter[int] = field(default_factory=Counter)
     options: dict[int, TreeOptions] = field(default_factory=dict)
+    rest_until_s: float = 0.0
+    """On the clock of ``time.monotonic``: no window is due before."""
 
     def add(self, counts: dict[int, int]) -> None:
         """Count new samples."""
@@ -128,7 +132,10 @@ class Schedule:
 
     def due(self) -> dict[int, TreeOptions | None]:
         """Return the windows to fit with their options, None to tune, and start counting anew for them."""
-        learner, due = self.settings.learner, {}
+        learner = self.settings.learner
+        due: dict[int, TreeOptions | None] = {}
+        if time.monotonic() < self.rest_until_s:
+            return due
         for window_s in self.settings.cascades.windows_s:
             if self.since_fit[window_s] < learner.mini_batch:
                 continue
@@ -139,8 +146,9 @@ class Schedule:
                 self.since_tuning[window_s] = 0
         return due
 
-    def fitted(self, manifests: Sequence[Manifest]) -> None:
-        """Remember what was tuned."""
+    def fitted(self, manifests: Sequence[Manifest], seconds: float = 0.0) -> None:
+        """Remember what was tuned; rest in proportion to the seconds that it took."""
+        self.rest_until_s = time.monotonic() + seconds * (1.0 / self.settings.learner.busy_share - 1.0)
         self.options.update({manifest.window_s: manifest.options for manifest in manifests})
 
 
@@ -160,8 +168,9 @@ def start(spark: SparkSession, settings: Settings, progress: Progress) -> list[S
                 schedule.add({int(row["T_obs"]): row["count"]})
         due = schedule.due()
         if due:
+            began_s = time.monotonic()
             manifests = refit(typed_samples(newest_samples(spark, settings)), settings, due)
-            schedule.fitted(manifests)
+            schedule.fitted(manifests, time.monotonic() - began_s)
             announce(settings, manifests)
             progress.add(QUERY, {"models": len(manifests)})
 

@@ -117,6 +117,7 @@ class Learner(Section):
 
     mini_batch: int = knob(16, "new samples that start a refit", "samples", 1, 100_000)
     batch: int = knob(256, "new samples that start a tuning", "samples", 1, 1_000_000)
+    busy_share: float = knob(0.25, "most of the time that fitting takes while samples wait", "", 0.01, 1)
     max_samples: int = knob(3000, "newest samples a model is trained on", "samples", 32, 100_000)
     keep_versions: int = knob(20, "published models kept of a window", "models", 2, 1000)
     seed: int = knob(1, "seed of the trees", "", 0, 2**31 - 1)

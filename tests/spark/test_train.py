@@ -124,6 +124,17 @@ def test_a_window_is_tuned_after_256_samples_and_keeps_what_was_found(schedule):
     assert schedule.due() == {600: found}
 
 
+def test_after_a_fit_the_learner_rests_three_times_as_long(schedule, monkeypatch):
+    clock = 100.0
+    monkeypatch.setattr("jobs.train.time.monotonic", lambda: clock)
+    schedule.fitted([], seconds=2.0)
+    schedule.add({600: 300})
+    clock = 105.9
+    assert schedule.due() == {}
+    clock = 106.1
+    assert schedule.due() == {600: None}
+
+
 def test_a_window_that_is_not_watched_is_never_due(schedule):
     schedule.add({900: 1000})
     assert schedule.due() == {}
