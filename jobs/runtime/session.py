@@ -22,8 +22,10 @@ LAPTOP_MASTER = "local[2]"
 BATCHES_KEPT = 10
 #: What Spark's JVM writes of itself when we start it.
 LOG_FILE = CONF / "spark-log4j2.properties"
-#: On a local disk the default manager starts a `chmod` process for each file: 0.3 s of every micro-batch.
+#: On a local disk the default manager starts processes for each file: 0.3 s of every micro-batch.
 _RENAMING = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+#: Hadoop's own starts a `chmod` process for each file that it makes.
+_LOCAL_FILES = "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem"
 _ROCKSDB = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
 
 
@@ -41,6 +43,9 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.streaming.minBatchesToRetain": str(BATCHES_KEPT),
         # A batch without data would only cost its 0.5 s: clocks and joins move with the next data.
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+        # Five queries generate over a hundred classes. Spark keeps a hundred: it compiled them in turn, batch
+        # by batch, and Java never came to an end with them.
+        "spark.sql.codegen.cache.maxEntries": "500",
         "spark.sql.streaming.metricsEnabled": "true",
         "spark.metrics.namespace": "tweetoscope",
         # The login line of SASL holds the password.
@@ -103,14 +108,19 @@ def _alone(builder: SparkSession.Builder, settings: Settings) -> SparkSession.Bu
     os.environ.setdefault("JAVA_HOME", str(Path(find_java()).parents[1]))
     local = _own_folder(settings.home / "spark")
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    master, jars = settings.spark.master or LAPTOP_MASTER, [*map(str, connector_jars(settings))]
+    if master.startswith("local"):
+        builder = builder.config("spark.hadoop.fs.file.impl", _LOCAL_FILES)
+        # Files are opened before `spark.jars` is read.
+        builder = builder.config("spark.driver.extraClassPath", os.pathsep.join(jars))
     return (
-        builder.master(settings.spark.master or LAPTOP_MASTER)
+        builder.master(master)
         .config("spark.driver.memory", settings.spark.driver_memory)
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.local.dir", str(local))
         .config("spark.sql.warehouse.dir", str(local / "warehouse"))
-        .config("spark.jars", ",".join(map(str, connector_jars(settings))))
+        .config("spark.jars", ",".join(jars))
         .config(
             "spark.driver.extraJavaOptions",
             # Java's own warnings go to stdout unless told otherwise, where a job's JSON is.
