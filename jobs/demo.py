@@ -82,7 +82,7 @@ class Demo:
     def run(self, spark: SparkSession, stop: threading.Event) -> Summary:
         """Run everything until the replay is done and flushed, or until told to stop."""
         with ExitStack() as opened:
-            spark.streams.addListener(self.progress)
+            opened.enter_context(closing(self.progress))
             models = opened.enter_context(closing(ModelWatch(self.settings)))
             monitor = opened.enter_context(closing(Monitor(self.settings)))
             board = Dashboard(self.settings, monitor.scores, notes=self.notes)
@@ -95,6 +95,7 @@ class Demo:
                 *predict.start(spark, self.settings, models),
                 *train.start(spark, self.settings, self.progress),
             ]
+            self.progress.follow(queries)
             ended = threading.Event()
             threads = [
                 threading.Thread(target=self._work, args=(queries, stop, ended), name="replay", daemon=True),

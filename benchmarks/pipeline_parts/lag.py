@@ -15,7 +15,7 @@ from datetime import datetime
 import numpy as np
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
-from pyspark.sql.streaming.listener import QueryProgressEvent
+from pyspark.sql.streaming.listener import StreamingQueryProgress
 
 from jobs.runtime.progress import Progress
 from jobs.runtime.settings import Settings
@@ -23,8 +23,11 @@ from jobs.runtime.topics import TOPICS, admin_client, topic_name
 
 #: Time between two looks at the ends of the topics.
 LOOK_S = 0.5
-#: A rate is held when the lag grows by less than this share of the input.
-SLOPE_SHARE = 0.02
+#: A rate is held when the lag grows by less than this share of the input, or by no more than so many of the
+#: growth's standard errors above it.
+SLOPE_SHARE, ERRORS = 0.02, 2.0
+#: A line through fewer points has no error.
+LEAST_POINTS = 3
 #: Micro-batches whose worth of input may wait at the end of one.
 BATCHES_BEHIND = 3.0
 #: Fewer micro-batches than this show no trend.
@@ -51,10 +54,9 @@ class Recorder(Progress):
         super().__init__()
         self.batches: dict[str, list[Batch]] = defaultdict(list)
 
-    def onQueryProgress(self, event: QueryProgressEvent) -> None:  # noqa: N802
+    def note(self, query: str, progress: StreamingQueryProgress) -> None:
         """Add one micro-batch."""
-        super().onQueryProgress(event)
-        progress = event.progress
+        super().note(query, progress)
         if not progress.numInputRows:
             return
         start_s = datetime.fromisoformat(progress.timestamp).timestamp()
@@ -71,7 +73,7 @@ class Recorder(Progress):
             durations,
             float(progress.processedRowsPerSecond),
         )
-        self.batches[progress.name or ""].append(batch)
+        self.batches[query].append(batch)
 
     def between(self, query: str, start_s: float, stop_s: float) -> list[Batch]:
         """Return the micro-batches that ended in a stretch of time."""
@@ -123,16 +125,18 @@ class Ends:
             self._stop.wait(LOOK_S)
 
 
-def slope(times_s: Sequence[float], values: Sequence[float]) -> float:
-    """Return the least-squares growth per second; 0 of fewer than two points.
+def slope(times_s: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
+    """Return the least-squares growth per second and its standard error; zeros of fewer than three points.
 
     >>> slope([0.0, 1.0, 2.0], [5.0, 7.0, 9.0])
-    2.0
+    (2.0, 0.0)
     """
-    if len(times_s) < 2:
-        return 0.0
-    t = np.asarray(times_s) - np.mean(times_s)
-    return float((t * np.asarray(values)).sum() / (t * t).sum())
+    if len(times_s) < LEAST_POINTS:
+        return 0.0, 0.0
+    t, y = np.asarray(times_s) - np.mean(times_s), np.asarray(values) - np.mean(values)
+    growth = (t * y).sum() / (t * t).sum()
+    error = np.sqrt(((y - growth * t) ** 2).sum() / (len(t) - 2) / (t * t).sum())
+    return float(growth), float(error)
 
 
 def judged(
@@ -156,15 +160,17 @@ def judged(
     """
     if not len(ends_s):
         return {"batches": 0, "keeps_up": None}
-    growth = slope(ends_s, waiting)
+    growth, error = slope(ends_s, waiting)
     pace_s = max(trigger_s, float(np.median(seconds)))
     waits_s = waiting[-1] / rate if rate else 0.0
     near = waits_s <= BATCHES_BEHIND * pace_s
-    keeps_up = None if len(ends_s) < LEAST_BATCHES else bool(growth < SLOPE_SHARE * rate and near)
+    steady = growth - ERRORS * error < SLOPE_SHARE * rate
+    keeps_up = None if len(ends_s) < LEAST_BATCHES else bool(steady and near)
     return {
         "batches": len(ends_s),
         "input_per_s": rate,
         "lag_growth_per_s": growth,
+        "lag_growth_error_per_s": error,
         "lag_growth_share": growth / rate if rate else 0.0,
         "lag_at_end": waiting[-1],
         "lag_at_end_s": waits_s,

@@ -139,11 +139,15 @@ class Running:
                 query.name,
                 self.topics(query.name),
                 (start_s, stop_s),
-                self.settings.spark.trigger_s,
+                self._trigger_s(query.name),
             )
             batches = self.recorder.between(query.name, start_s, stop_s)
             found[query.name] = {"lag": verdict, "time": durations(batches)}
         return found
+
+    def _trigger_s(self, query: str) -> float:
+        spark = self.settings.spark
+        return spark.learning_trigger_s if query in (predict.SCORE, train.QUERY) else spark.trigger_s
 
     def drained(self, names: Sequence[str], wait_s: float) -> bool:
         """Wait until the named queries have read all there is, two looks long; return whether they did."""
@@ -164,9 +168,7 @@ def all_jobs(spark: SparkSession, settings: Settings) -> Iterator[Running]:
     serving = settings.serving.model_copy(update={"monitor_port": 0, "dashboard_port": 0})
     settings = settings.model_copy(update={"serving": serving})
     recorder = Recorder()
-    spark.streams.addListener(recorder)
     with ExitStack() as opened:
-        opened.callback(spark.streams.removeListener, recorder)
         ends = opened.enter_context(closing(Ends(settings)))
         models = opened.enter_context(closing(ModelWatch(settings)))
         monitor = opened.enter_context(closing(Monitor(settings)))
@@ -188,9 +190,7 @@ def all_jobs(spark: SparkSession, settings: Settings) -> Iterator[Running]:
 def collector_alone(spark: SparkSession, settings: Settings) -> Iterator[Running]:
     """Run the collector's query and nothing else."""
     recorder = Recorder()
-    spark.streams.addListener(recorder)
     with ExitStack() as opened:
-        opened.callback(spark.streams.removeListener, recorder)
         ends = opened.enter_context(closing(Ends(settings)))
         queries = collect.start(spark, settings)
         yield _watched(opened, spark, settings, queries, recorder, ends)
@@ -205,6 +205,8 @@ def _watched(
     ends: Ends,
 ) -> Running:
     opened.callback(stop_gracefully, queries)
+    recorder.follow(queries)
+    opened.callback(recorder.close)
     names = {str(query.runId): str(query.name) for query in queries}
     return Running(queries, recorder, ends, opened.enter_context(closing(Tasks(spark, names))), settings)
 
