@@ -66,7 +66,9 @@ def newest_samples(spark: SparkSession, settings: Settings) -> DataFrame:
 
 
 def refit(samples: DataFrame, settings: Settings, tuned: dict[int, TreeOptions | None]) -> list[Manifest]:
-    """Train and publish the windows named in ``tuned``, in parallel, one Spark task each.
+    """Train and publish the windows named in ``tuned``, one after another in one Spark task.
+
+    Side by side they would take every core of a small machine from the queries that predictions wait for.
 
     ``tuned`` maps a window to the options of its trees; None has them tuned first. Windows with fewer than
     ``learner.mini_batch`` samples are left alone. Returns the manifests.
@@ -85,7 +87,7 @@ def refit(samples: DataFrame, settings: Settings, tuned: dict[int, TreeOptions |
         manifest = registry.publish(window_s, model, options=options, scores=scores)
         return pd.DataFrame({"manifest": [manifest.model_dump_json()]})
 
-    wanted = samples.where(F.col("T_obs").isin([float(window_s) for window_s in tuned]))
+    wanted = samples.where(F.col("T_obs").isin([float(window_s) for window_s in tuned])).coalesce(1)
     rows = wanted.groupBy("T_obs").applyInPandas(train_window, "manifest string").collect()
     return [Manifest.model_validate_json(row["manifest"]) for row in rows]
 
@@ -174,7 +176,8 @@ def start(spark: SparkSession, settings: Settings, progress: Progress) -> list[S
             announce(settings, manifests)
             progress.add(QUERY, {"models": len(manifests)})
 
-    return [each_batch(read_topic(spark, settings, SAMPLES), settings, QUERY, learn)]
+    samples = read_topic(spark, settings, SAMPLES)
+    return [each_batch(samples, settings, QUERY, learn, settings.spark.learning_trigger_s)]
 
 
 def train_once(spark: SparkSession, settings: Settings) -> list[Manifest]:
