@@ -141,7 +141,7 @@ def start(spark: SparkSession, settings: Settings, models: ModelWatch) -> list[S
     alerts = read_topic(spark, settings, ALERTS)
     rows = scored(alerts, read_topic(spark, settings, CASCADE_PROPERTIES), settings)
     counts = rows.observe(SCORE, F.count_if(F.col("topic") == topic_name(settings, STATS)).alias("stats"))
-    return [predict, write_topics(counts, settings, SCORE)]
+    return [predict, write_topics(counts, settings, SCORE, settings.spark.learning_trigger_s)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -98,6 +98,9 @@ class Spark(Section):
     )
     arrow_rows: int = knob(65_536, "rows of an Arrow batch", "rows", 1, 10_000_000)
     trigger_s: float = knob(0.5, "least time between micro-batches", "s", 0, 3600)
+    learning_trigger_s: float = knob(
+        5, "the same for score and train, which no prediction waits for", "s", 0, 3600
+    )
     max_events_per_trigger: int = knob(400_000, "rows a micro-batch reads", "rows", 1, 100_000_000)
     max_join_wait_s: int = knob(
         7 * 86400, "time a prediction waits for its cascade's size", "s", 60, 365 * 86400

@@ -53,27 +53,37 @@ def with_schema_header(records: DataFrame) -> DataFrame:
     return records.select("topic", "key", "value", F.array(header).alias("headers"))
 
 
-def write_topics(records: DataFrame, settings: Settings, name: str) -> StreamingQuery:
+def write_topics(
+    records: DataFrame, settings: Settings, name: str, every_s: float | None = None
+) -> StreamingQuery:
     """Start the query that sends records, each to the topic it names.
 
-    The sink is at-least-once: after a crash rows may come twice, and their readers drop them.
+    ``every_s`` is the least time between micro-batches, ``spark.trigger_s`` unless told. The sink is
+    at-least-once: after a crash rows may come twice, and their readers drop them.
     """
     writer = with_schema_header(records).writeStream.format("kafka").options(**spark_sink_options(settings))
-    return _started(writer, settings, name)
+    return _started(writer, settings, name, every_s)
 
 
 def each_batch(
-    records: DataFrame, settings: Settings, name: str, batch: Callable[[DataFrame, int], None]
+    records: DataFrame,
+    settings: Settings,
+    name: str,
+    batch: Callable[[DataFrame, int], None],
+    every_s: float | None = None,
 ) -> StreamingQuery:
     """Start the query that hands each micro-batch to a function."""
-    return _started(records.writeStream.foreachBatch(batch), settings, name)
+    return _started(records.writeStream.foreachBatch(batch), settings, name, every_s)
 
 
-def _started(writer: DataStreamWriter, settings: Settings, name: str) -> StreamingQuery:
+def _started(
+    writer: DataStreamWriter, settings: Settings, name: str, every_s: float | None
+) -> StreamingQuery:
+    pause_s = settings.spark.trigger_s if every_s is None else every_s
     return (
         writer.queryName(name)
         .option("checkpointLocation", checkpoint_of(settings, name))
-        .trigger(processingTime=f"{settings.spark.trigger_s} seconds")
+        .trigger(processingTime=f"{pause_s} seconds")
         .outputMode("append")
         .start()
     )
