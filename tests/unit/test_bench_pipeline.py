@@ -33,16 +33,17 @@ class TestClosingEvent:
 
 class TestSlope:
     def test_of_a_line_is_its_own(self):
-        assert slope([10.0, 12.0, 20.0], [7.0, 3.0, -13.0]) == pytest.approx(-2.0)
+        assert slope([10.0, 12.0, 20.0], [7.0, 3.0, -13.0]) == pytest.approx((-2.0, 0.0))
 
     def test_of_noise_about_a_line_is_the_least_squares_one(self):
         rng = np.random.default_rng(1)
         t = np.arange(50.0)
         noisy = 3.0 * t + rng.normal(0.0, 5.0, 50)
-        assert slope(t, noisy) == pytest.approx(np.polyfit(t, noisy, 1)[0])
+        fit, covariance = np.polyfit(t, noisy, 1, cov=True)
+        assert slope(t, noisy) == pytest.approx((fit[0], np.sqrt(covariance[0, 0])))
 
-    def test_of_one_point_is_none(self):
-        assert slope([1.0], [5.0]) == 0.0
+    def test_of_two_points_is_none(self):
+        assert slope([1.0, 2.0], [5.0, 6.0]) == (0.0, 0.0)
 
 
 class TestJudged:
@@ -58,6 +59,11 @@ class TestJudged:
     def test_a_lag_that_grows_by_more_than_2_percent_of_the_input_does_not(self):
         assert self.keeps_up(2000.0 + 21.0 * self.ends_s) is False
         assert self.keeps_up(2000.0 + 19.0 * self.ends_s) is True
+
+    def test_a_growth_that_may_be_chance_is_no_growth(self):
+        saw = np.resize([0.0, 4000.0], 10)
+        assert self.keeps_up(saw + 30.0 * self.ends_s) is True
+        assert self.keeps_up(saw / 100.0 + 30.0 * self.ends_s) is False
 
     def test_a_constant_lag_of_many_micro_batches_does_not(self):
         assert self.keeps_up(np.full(10, 6001.0)) is False
