@@ -27,6 +27,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from benchmarks.collect import data, scala_peer
 from benchmarks.collect.measure import TreeMeter, Written
 from benchmarks.collect.progress import figures_of, state_of
+from jobs.runtime.jars import connector_jars
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings
 from jobs.runtime.streams import read_topic
@@ -243,7 +244,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.system.startswith("scala"):
         jar = scala_peer.ensure_jar(options.home / "scala")
         conf = [word for key, value in SCALA_CONF.items() for word in ("--conf", f"{key}={value}")]
-        words = ["--driver-class-path", str(jar), *conf, "pyspark-shell"]
+        # It takes the place of the class path that the session sets.
+        class_path = os.pathsep.join(map(str, [jar, *connector_jars(settings)]))
+        words = ["--driver-class-path", class_path, *conf, "pyspark-shell"]
         os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join(words)
     with spark_session(settings, f"bench-{options.system}") as spark:
         side = Side(spark, settings, options.system)
