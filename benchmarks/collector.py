@@ -127,7 +127,7 @@ class Bench:
         for number in range(1 - WARM_ROUNDS, self.options.rounds + 1):
             for dataset in datasets:
                 case = report.case_name(dataset, batch, source)
-                for system, figures in self.one_round(dataset, source, batch):
+                for system, figures in self.one_round(dataset, source, batch, counts=number > 0):
                     rate = f"{system} {figures['events_per_s']:,.0f} events/s"
                     say(f"{case} round {number if number > 0 else 'to warm up'}: {rate}")
                     if figures.get("dropped"):
@@ -145,14 +145,16 @@ class Bench:
             ]
             self.note({f"batch_ratio_1200k_to_93k_live_{batch // 1000}k_batch": ratios(*pairs)})
 
-    def one_round(self, dataset: str, source: str, batch: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield what each system did in one round."""
+    def one_round(
+        self, dataset: str, source: str, batch: int, *, counts: bool
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield what each system did in one round; in one to warm up, only those that stay."""
         count = COUNTED.get(batch, 3)
         for system, worker in self.workers.items():
             if system != "read" or source == "kafka":
                 yield system, worker.ask("round", dataset=dataset, source=source, batch=batch, count=count)
         largest = max(size for size, _ in data.DATASETS[dataset].batches)
-        if source == "kafka" and dataset == self.options.datasets[0] and batch == largest:
+        if counts and source == "kafka" and dataset == self.options.datasets[0] and batch == largest:
             for system in self.others:
                 events = int(data.meta_of(self.folders[dataset])["events"])  # type: ignore[call-overload]
                 wanted, warm = OTHER_PEERS[system]
