@@ -1,4 +1,8 @@
-"""Tweets to partial cascades and final sizes: the collector."""
+"""Tweets to partial cascades and final sizes: the collector.
+
+Where ``spark.chained`` is set it estimates and predicts too: what it sends then holds the parameters and the
+predictions of its partials.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
+from jobs.runtime.clients import largest_message_bytes
 from jobs.runtime.lifecycle import run_main, stop_on_signals
+from jobs.runtime.model_watch import ModelWatch
 from jobs.runtime.service import service
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.streams import read_topic, run_until, write_topics
+from jobs.runtime.streams import each_batch, read_topic, run_until, save_topics, write_topics
 from jobs.runtime.ticker import Ticker
 from jobs.runtime.topics import (
+    ALERTS,
     CASCADE_PROPERTIES,
     CASCADE_SERIES,
     DEAD_LETTERS,
@@ -26,6 +33,8 @@ from jobs.runtime.topics import (
 )
 from udfs.cascades.operator import COUNTERS, GAUGES, collect_cascades
 from udfs.cascades.rules import Rules
+from udfs.forest.udf import answer_partials
+from udfs.hawkes.model import rescaled
 
 QUERY = "collect"
 
@@ -62,10 +71,34 @@ def collected(tweets: DataFrame, settings: Settings) -> DataFrame:
     return rows.observe(QUERY, *counts).where(F.col("topic").isNotNull()).select("topic", "key", "value")
 
 
-def start(spark: SparkSession, settings: Settings) -> list[StreamingQuery]:
-    """Start the collector's query."""
-    tweets = read_topic(spark, settings, TWEETS)
-    return [write_topics(collected(tweets, settings), settings, QUERY)]
+def start(spark: SparkSession, settings: Settings, models: ModelWatch | None = None) -> list[StreamingQuery]:
+    """Start the collector's query; where ``spark.chained`` is set it predicts too, and needs ``models``."""
+    rows = collected(read_topic(spark, settings, TWEETS), settings)
+    if not settings.spark.chained:
+        return [write_topics(rows, settings, QUERY)]
+    if models is None:
+        raise ValueError("spark.chained: no models to predict with")
+    topics = {
+        topic.name: topic_name(settings, topic)
+        for topic in (CASCADE_SERIES, CASCADE_PROPERTIES, ALERTS, DEAD_LETTERS)
+    }
+    model, max_bytes = rescaled(settings.hawkes.mark_scale), largest_message_bytes(settings)
+
+    def send_batch(batch: DataFrame, _batch_id: int) -> None:
+        """Predict what one micro-batch holds; every executor uses the versions chosen here."""
+        save_topics(answer_partials(batch, model, max_bytes, models.choice(), topics), settings)
+
+    return [each_batch(rows, settings, QUERY, send_batch)]
+
+
+@contextmanager
+def models_if_chained(settings: Settings) -> Iterator[ModelWatch | None]:
+    """Yield the models in use where ``collect`` predicts, otherwise nothing."""
+    if not settings.spark.chained:
+        yield None
+        return
+    with closing(ModelWatch(settings)) as models:
+        yield models
 
 
 @contextmanager
@@ -87,10 +120,14 @@ def idle_partitions_ticked(settings: Settings, stop: threading.Event) -> Iterato
 def main(argv: Sequence[str] | None = None) -> int:
     """Collect cascades until told to stop."""
     settings = load_settings(argv, "tweetoscope collect")
-    with service(settings, QUERY) as connection, spark_session(connection, QUERY) as spark:
+    with (
+        service(settings, QUERY) as connection,
+        spark_session(connection, QUERY) as spark,
+        models_if_chained(connection) as models,
+    ):
         stop = stop_on_signals()
         with idle_partitions_ticked(connection, stop):
-            return run_until(stop, start(spark, connection))
+            return run_until(stop, start(spark, connection, models))
 
 
 if __name__ == "__main__":

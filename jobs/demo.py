@@ -88,9 +88,9 @@ class Demo:
             board = Dashboard(self.settings, monitor.scores, notes=self.notes)
             opened.enter_context(closing(board))
             self.say(f"metrics of errors at {monitor.server.url}, of hot posts at {board.server.url}")
-            self.say("starting the five streaming queries")
+            self.say("starting the streaming queries")
             queries = [
-                *collect.start(spark, self.settings),
+                *collect.start(spark, self.settings, models),
                 *estimate.start(spark, self.settings),
                 *predict.start(spark, self.settings, models),
                 *train.start(spark, self.settings, self.progress),
@@ -166,7 +166,8 @@ class Demo:
             return False
         rows = {name: self.progress.counts(name).get("rows", 0) for name in (collect.QUERY, estimate.QUERY)}
         sent = self.report.events + self.report.ticks
-        return rows[collect.QUERY] >= sent and rows[estimate.QUERY] >= self._collected("partials")
+        described = self.settings.spark.chained or rows[estimate.QUERY] >= self._collected("partials")
+        return rows[collect.QUERY] >= sent and described
 
     def _collected(self, name: str) -> int:
         return self.progress.counts(collect.QUERY).get(name, 0)

@@ -13,7 +13,7 @@ from jobs.runtime.clients import largest_message_bytes
 from jobs.runtime.lifecycle import run_main, stop_on_signals
 from jobs.runtime.service import service
 from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.settings import Settings, SettingsRefusedError, load_settings
 from jobs.runtime.streams import read_topic, run_until, write_topics
 from jobs.runtime.topics import CASCADE_PROPERTIES, CASCADE_SERIES, DEAD_LETTERS, topic_name
 from udfs.hawkes.model import rescaled
@@ -35,7 +35,9 @@ def described(series: DataFrame, settings: Settings) -> DataFrame:
 
 
 def start(spark: SparkSession, settings: Settings) -> list[StreamingQuery]:
-    """Start the estimator's query."""
+    """Start the estimator's query; none where ``collect`` estimates (``spark.chained``)."""
+    if settings.spark.chained:
+        return []
     series = read_topic(spark, settings, CASCADE_SERIES)
     return [write_topics(described(series, settings), settings, QUERY)]
 
@@ -43,6 +45,8 @@ def start(spark: SparkSession, settings: Settings) -> list[StreamingQuery]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Describe cascades until told to stop."""
     settings = load_settings(argv, "tweetoscope estimate")
+    if settings.spark.chained:
+        raise SettingsRefusedError("spark.chained is on: collect estimates, there is nothing left to do here")
     with service(settings, QUERY) as connection, spark_session(connection, QUERY) as spark:
         return run_until(stop_on_signals(), start(spark, connection))
 

@@ -14,13 +14,12 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from jobs.runtime.clients import spark_sink_options
 from jobs.runtime.lifecycle import run_main, stop_on_signals
 from jobs.runtime.model_watch import ModelWatch
 from jobs.runtime.service import service
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.streams import each_batch, read_topic, run_until, with_schema_header, write_topics
+from jobs.runtime.streams import each_batch, read_topic, run_until, save_topics, write_topics
 from jobs.runtime.topics import (
     ALERTS,
     CASCADE_PROPERTIES,
@@ -129,19 +128,21 @@ def _sample() -> Column:
 
 
 def start(spark: SparkSession, settings: Settings, models: ModelWatch) -> list[StreamingQuery]:
-    """Start both queries."""
+    """Start both queries; only ``score`` where ``collect`` predicts (``spark.chained``)."""
     topics = {topic.name: topic_name(settings, topic) for topic in (ALERTS, CASCADE_PROPERTIES, DEAD_LETTERS)}
 
     def predict_batch(properties: DataFrame, _batch_id: int) -> None:
         """Score one micro-batch; every executor uses the versions chosen here."""
-        records = with_schema_header(score_cascades(properties, models.choice(), topics))
-        records.write.format("kafka").options(**spark_sink_options(settings)).save()
+        save_topics(score_cascades(properties, models.choice(), topics), settings)
 
-    predict = each_batch(read_topic(spark, settings, CASCADE_PROPERTIES), settings, PREDICT, predict_batch)
     alerts = read_topic(spark, settings, ALERTS)
     rows = scored(alerts, read_topic(spark, settings, CASCADE_PROPERTIES), settings)
     counts = rows.observe(SCORE, F.count_if(F.col("topic") == topic_name(settings, STATS)).alias("stats"))
-    return [predict, write_topics(counts, settings, SCORE, settings.spark.learning_trigger_s)]
+    score = write_topics(counts, settings, SCORE, settings.spark.learning_trigger_s)
+    if settings.spark.chained:
+        return [score]
+    properties = read_topic(spark, settings, CASCADE_PROPERTIES)
+    return [each_batch(properties, settings, PREDICT, predict_batch), score]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -134,6 +134,7 @@ def delayed(
 
 def bottleneck(step: dict[str, Any]) -> str:
     """Return the first query of the chain that does not keep up, or nothing."""
-    order = [*STEADY, *(name for name in step["queries"] if name not in STEADY)]
+    order = [name for name in step["queries"] if name in STEADY]
+    order += [name for name in step["queries"] if name not in STEADY]
     slow = [name for name in order if step["queries"][name]["lag"]["keeps_up"] is False]
     return slow[0] if slow else ""

@@ -156,7 +156,7 @@ class Running:
             self.check()
             time.sleep(1.0)
             lags = self.lags()
-            empty = empty + 1 if all(lags[name] <= 0 for name in names) else 0
+            empty = empty + 1 if all(lags.get(name, 0.0) <= 0 for name in names) else 0
             if empty == 2:
                 return True
         return False
@@ -178,7 +178,7 @@ def all_jobs(spark: SparkSession, settings: Settings) -> Iterator[Running]:
         _thread(opened, ended, "monitor", lambda: monitor.run(ended))
         _thread(opened, ended, "dashboard", lambda: board.run(ended, nowhere))
         queries = [
-            *collect.start(spark, settings),
+            *collect.start(spark, settings, models),
             *estimate.start(spark, settings),
             *predict.start(spark, settings, models),
             *train.start(spark, settings, recorder),

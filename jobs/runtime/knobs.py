@@ -101,6 +101,7 @@ class Spark(Section):
     learning_trigger_s: float = knob(
         5, "the same for score and train, which no prediction waits for", "s", 0, 3600
     )
+    chained: bool = knob(False, "collect also estimates and predicts, with no topic between")
     max_events_per_trigger: int = knob(400_000, "rows a micro-batch reads", "rows", 1, 100_000_000)
     max_join_wait_s: int = knob(
         7 * 86400, "time a prediction waits for its cascade's size", "s", 60, 365 * 86400

@@ -65,6 +65,11 @@ def write_topics(
     return _started(writer, settings, name, every_s)
 
 
+def save_topics(records: DataFrame, settings: Settings) -> None:
+    """Send the records of one micro-batch, each to the topic it names."""
+    with_schema_header(records).write.format("kafka").options(**spark_sink_options(settings)).save()
+
+
 def each_batch(
     records: DataFrame,
     settings: Settings,

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from udfs.forest.alerts import Models, alert_values
 from udfs.forest.features import FEATURES
 from udfs.forest.learned import COLUMNS, read_samples
-from udfs.forest.parameters import read_parameters
+from udfs.forest.parameters import Parameters, parameter_values, read_parameters
+from udfs.hawkes.model import HawkesModel
 from udfs.hawkes.size import LEAST_G1
+from udfs.hawkes.udf import described
 from udfs.letters import letters_of_records
 from udfs.outgoing import outgoing, outgoing_sql
 
@@ -36,6 +39,51 @@ def score_cascades(properties: DataFrame, models: Models, topics: dict[str, str]
 
     records = properties.select("key", "value", "partition", "offset")
     return records.mapInArrow(score, outgoing_sql())
+
+
+def answer_partials(
+    rows: DataFrame, model: HawkesModel, max_bytes: int, models: Models, topics: dict[str, str]
+) -> DataFrame:
+    """Pass on the rows that the collector sends; describe and predict each partial cascade among them.
+
+    What ``describe_cascades`` and ``score_cascades`` do with Kafka between, in one pass. ``topics`` names
+    ``cascade_series``, ``cascade_properties``, ``alerts`` and ``dead_letters``; a letter has no place in a
+    topic yet, so its partition and offset are -1. Promises ``topic``, ``key`` and ``value``.
+    """
+
+    def answer(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for records in batches:
+            yield records
+            partials = records.filter(pc.equal(records["topic"], topics["cascade_series"]))
+            if not partials.num_rows:
+                continue
+            read, fits, X, rejected = described(partials["value"], model, max_bytes)
+            letters = letters_of_records(_without_place(partials), rejected, topics["cascade_series"])
+            cascades = Parameters(
+                read.cid,
+                read.text,
+                read.window_s,
+                read.root_s,
+                read.n_obs,
+                fits.n_supp,
+                fits.n_star,
+                fits.g1,
+                X,
+            )
+            yield outgoing(
+                {
+                    topics["cascade_properties"]: (read.cid, parameter_values(read, fits, X)),
+                    topics["alerts"]: alert_values(cascades, models),
+                    topics["dead_letters"]: (letters["key"], letters["value"]),
+                }
+            )
+
+    return rows.select("topic", "key", "value").mapInArrow(answer, outgoing_sql())
+
+
+def _without_place(records: pa.RecordBatch) -> pa.RecordBatch:
+    nowhere = pa.array([-1] * records.num_rows, pa.int64())
+    return records.append_column("partition", nowhere).append_column("offset", nowhere)
 
 
 def typed_samples(samples: DataFrame) -> DataFrame:

@@ -8,13 +8,15 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from udfs.cascades.series import read_series
+from udfs.cascades.series import Series, read_series
 from udfs.forest.features import features
 from udfs.forest.parameters import parameter_values
-from udfs.hawkes.fit import STATUSES, fit_map
+from udfs.hawkes.fit import STATUSES, Fits, fit_map
 from udfs.hawkes.model import HawkesModel
+from udfs.json_rows import Rejected
 from udfs.letters import letters_of_records
 from udfs.outgoing import outgoing, outgoing_sql
+from udfs.ragged import Floats
 
 #: What the query counts: cascades described, and among them each outcome of the fit.
 COUNTERS = ("described", *(f"fit_{status}" for status in STATUSES))
@@ -31,9 +33,7 @@ def describe_cascades(
 
     def describe(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for records in batches:
-            read, rejected = read_series(records["value"], max_bytes)
-            fits = fit_map(read.history, read.window_s, model)
-            X = features(read.history, read.window_s, fits.beta, fits.n_star, fits.g1)
+            read, fits, X, rejected = described(records["value"], model, max_bytes)
             letters = letters_of_records(records, rejected, topics["cascade_series"])
             yield outgoing(
                 {
@@ -49,3 +49,12 @@ def describe_cascades(
 
     records = series.select("key", "value", "partition", "offset")
     return records.mapInArrow(describe, outgoing_sql(COUNTERS))
+
+
+def described(
+    values: pa.BinaryArray, model: HawkesModel, max_bytes: int
+) -> tuple[Series, Fits, Floats, Rejected]:
+    """Read k partial cascades; return them, their fits, their features of shape (k, 22), and the refused."""
+    read, rejected = read_series(values, max_bytes)
+    fits = fit_map(read.history, read.window_s, model)
+    return read, fits, features(read.history, read.window_s, fits.beta, fits.n_star, fits.g1), rejected
