@@ -1,8 +1,7 @@
 """What a stream of a given rate needs, worked out from what was measured: writes ``results/scale.md``.
 
-``make bench-scale`` reads ``collector.json`` and ``hawkes_fits.json``, and the ``scale`` section of
-``pipeline.json`` where there is one. Rates beyond this machine are extrapolated in proportion: CPU grows with
-events, memory with what is alive.
+``make bench-scale`` reads ``collector.json``, ``hawkes_fits.json`` and, if it is there, ``pipeline.json``.
+Rates beyond this machine are extrapolated in proportion: CPU grows with events, memory with what is alive.
 """
 
 from __future__ import annotations
@@ -26,6 +25,20 @@ def measured(case: str, results: dict[str, Any]) -> dict[str, Any]:
     """Return what our collector took in a case."""
     found: dict[str, Any] = results["cases"][case]["ours"]
     return found
+
+
+def prediction(pipeline: dict[str, Any]) -> list[str]:
+    """Return the line on what a prediction takes: tasks of estimate and predict, at the highest rate held."""
+    steps = [step for step in pipeline.get("ladder", []) if step["sustained"]]
+    if not steps:
+        return []
+    step = max(steps, key=lambda step: float(step["rate"]))
+    task_s = sum(step["queries"][name]["cores_busy"]["task_s"] for name in ("estimate", "predict"))
+    per_s = step["predictions_per_s"]
+    return [
+        f"| a prediction in tasks of `estimate` and `predict`, at {step['rate']:,.0f} events/s "
+        f"({per_s:,.0f} predictions/s) | {1000 * task_s / per_s:.2f} ms |"
+    ]
 
 
 def page(collector: dict[str, Any], fits: dict[str, Any], pipeline: dict[str, Any]) -> str:
@@ -55,7 +68,8 @@ def page(collector: dict[str, Any], fits: dict[str, Any], pipeline: dict[str, An
         f"| a live cascade in the checkpoint, with the events since | {kept:.0f} bytes |",
         f"| a live cascade, by the peaks of all processes at 93k and 1.2M | {per_cascade:.0f} bytes |",
         f"| all that does not grow with them | {peaks[0] / 1000 - per_cascade * alive[0] / 1e9:.1f} GB |",
-        f"| a fit of 32 events | {1e6 / fits['fits_per_s']:.1f} µs of one core |", "",
+        f"| a fit of 32 events | {1e6 / fits['fits_per_s']:.1f} µs of one core |",
+        *prediction(pipeline), "",
         f"Assumed: cores {BUSY:.0%} busy, so that a backlog is caught up with; a cascade of 5.5 events is "
         f"open for {OPEN_S} s.", "",
         "| events/s | live cascades | cores, collector | memory, collector | partitions "
@@ -72,8 +86,18 @@ def page(collector: dict[str, Any], fits: dict[str, Any], pipeline: dict[str, An
             f"| {rate * RECORD_BYTES / 1e6:.0f} MB/s |"
         )
     if runs := pipeline.get("scale"):
-        lines += ["", "The collector alone, draining a backlog from Kafka on this machine:", "", "```json"]
-        lines += [json.dumps(runs, indent=1), "```"]
+        lines += [
+            "",
+            "The collector alone, reading a backlog from Kafka on this machine, one task per partition:",
+            "",
+        ]
+        lines += ["| partitions | events/s | CPU s per million, JVM | Python |", "|---|---|---|---|"]
+        for run in runs:
+            used = run["cpu_s_per_million_events"]
+            lines.append(
+                f"| {run['partitions']} | {run['events_per_s']:,.0f} "
+                f"| {used['spark_jvm']:.1f} | {used['python_workers']:.1f} |"
+            )
     return "\n".join(lines) + "\n"
 
 
