@@ -42,7 +42,8 @@ class TestSlope:
         fit, covariance = np.polyfit(t, noisy, 1, cov=True)
         assert slope(t, noisy) == pytest.approx((fit[0], np.sqrt(covariance[0, 0])))
 
-    def test_of_two_points_is_none(self):
+    def test_of_one_point_or_two_is_none(self):
+        assert slope([1.0], [5.0]) == (0.0, 0.0)
         assert slope([1.0, 2.0], [5.0, 6.0]) == (0.0, 0.0)
 
 
