@@ -29,7 +29,7 @@ from jobs.runtime.topics import (
     CASCADE_SERIES,
     DEAD_LETTERS,
     TWEETS,
-    topic_name,
+    topic_names,
 )
 from udfs.cascades.operator import COUNTERS, GAUGES, collect_cascades
 from udfs.cascades.rules import Rules
@@ -56,10 +56,7 @@ def rules_of(settings: Settings) -> Rules:
 
 def collected(tweets: DataFrame, settings: Settings) -> DataFrame:
     """Follow cascades; promise ``topic``, ``key`` and ``value``, the counters observed."""
-    topics = {
-        topic.name: topic_name(settings, topic)
-        for topic in (TWEETS, CASCADE_SERIES, CASCADE_PROPERTIES, DEAD_LETTERS)
-    }
+    topics = topic_names(settings, TWEETS, CASCADE_SERIES, CASCADE_PROPERTIES, DEAD_LETTERS)
     rows = collect_cascades(tweets, rules_of(settings), settings.spark.buckets_per_partition, topics)
     sent = {
         "partials": topics[CASCADE_SERIES.name],
@@ -78,10 +75,7 @@ def start(spark: SparkSession, settings: Settings, models: ModelWatch | None = N
         return [write_topics(rows, settings, QUERY)]
     if models is None:
         raise ValueError("spark.chained: no models to predict with")
-    topics = {
-        topic.name: topic_name(settings, topic)
-        for topic in (CASCADE_SERIES, CASCADE_PROPERTIES, ALERTS, DEAD_LETTERS)
-    }
+    topics = topic_names(settings, CASCADE_SERIES, CASCADE_PROPERTIES, ALERTS, DEAD_LETTERS)
     model, max_bytes = rescaled(settings.hawkes.mark_scale), largest_message_bytes(settings)
 
     def send_batch(batch: DataFrame, _batch_id: int) -> None:

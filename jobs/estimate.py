@@ -15,7 +15,7 @@ from jobs.runtime.service import service
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, SettingsRefusedError, load_settings
 from jobs.runtime.streams import read_topic, run_until, write_topics
-from jobs.runtime.topics import CASCADE_PROPERTIES, CASCADE_SERIES, DEAD_LETTERS, topic_name
+from jobs.runtime.topics import CASCADE_PROPERTIES, CASCADE_SERIES, DEAD_LETTERS, topic_names
 from udfs.hawkes.model import rescaled
 from udfs.hawkes.udf import COUNTERS, describe_cascades
 
@@ -24,10 +24,7 @@ QUERY = "estimate"
 
 def described(series: DataFrame, settings: Settings) -> DataFrame:
     """Fit every partial; promise ``topic``, ``key`` and ``value``, the counters observed."""
-    topics = {
-        topic.name: topic_name(settings, topic)
-        for topic in (CASCADE_SERIES, CASCADE_PROPERTIES, DEAD_LETTERS)
-    }
+    topics = topic_names(settings, CASCADE_SERIES, CASCADE_PROPERTIES, DEAD_LETTERS)
     model = rescaled(settings.hawkes.mark_scale)
     rows = describe_cascades(series, model, largest_message_bytes(settings), topics)
     counted = rows.observe(QUERY, *(F.sum(name).alias(name) for name in COUNTERS))

@@ -27,6 +27,7 @@ from jobs.runtime.topics import (
     SAMPLES,
     STATS,
     topic_name,
+    topic_names,
 )
 from udfs.cascades.series import MAX_WINDOW_S
 from udfs.forest.udf import correction_target, relative_error, score_cascades
@@ -129,7 +130,7 @@ def _sample() -> Column:
 
 def start(spark: SparkSession, settings: Settings, models: ModelWatch) -> list[StreamingQuery]:
     """Start both queries; only ``score`` where ``collect`` predicts (``spark.chained``)."""
-    topics = {topic.name: topic_name(settings, topic) for topic in (ALERTS, CASCADE_PROPERTIES, DEAD_LETTERS)}
+    topics = topic_names(settings, ALERTS, CASCADE_PROPERTIES, DEAD_LETTERS)
 
     def predict_batch(properties: DataFrame, _batch_id: int) -> None:
         """Score one micro-batch; every executor uses the versions chosen here."""

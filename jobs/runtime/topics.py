@@ -66,6 +66,11 @@ def topic_name(settings: Settings, topic: Topic) -> str:
     return settings.kafka.topic_prefix + topic.name
 
 
+def topic_names(settings: Settings, *topics: Topic) -> dict[str, str]:
+    """Return the full names of topics by their own."""
+    return {topic.name: topic_name(settings, topic) for topic in topics}
+
+
 def topic_config(settings: Settings, topic: Topic) -> dict[str, str]:
     """Return the topic's configuration in Kafka's words."""
     largest = topic.max_message_bytes or largest_message_bytes(settings)
